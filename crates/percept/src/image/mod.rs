@@ -1,0 +1,48 @@
+//! Pictures as bytes: decoding, orientation, resizing. Knows no labels, no tensors and no files of datasets.
+
+use serde::{Deserialize, Serialize};
+
+/// Height, width and channels of an image; memory order is height, width, channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Bytes of one image.
+    pub fn len(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether the image holds no pixel.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One picture: u8, oriented, row by row, channels innermost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its size.
+    pub shape: ImageShape,
+    /// `[height, width, channels]`.
+    pub pixels: Vec<u8>,
+}
+
+/// How a picture of one aspect ratio is brought to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The whole picture, its sides scaled apart: nothing is lost, shapes are distorted.
+    #[default]
+    Stretch,
+    /// The whole picture, the rest filled with the mean grey: nothing is lost, pixels are unused.
+    Pad,
+    /// The middle of the picture: no distortion, the edges are lost.
+    Crop,
+}
