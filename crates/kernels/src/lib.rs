@@ -1,0 +1,1 @@
+//! CPU compute for image classifiers, on plain slices.
