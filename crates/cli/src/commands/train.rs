@@ -3,7 +3,10 @@
 use std::{
     path::PathBuf,
     process,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -245,8 +248,8 @@ pub fn run(arguments: Arguments, started: Instant) -> Result<()> {
         None => Place::New(arguments.out.clone()),
     };
     let options = options(&arguments)?;
-    let mut watch = Watch { progress: &progress, by_steps: arguments.steps.is_some(), begin: None, last: Instant::now() };
-    let outcome = train::train(&options, &place, started, stop_on_interrupt()?, &mut |event| watch.see(event));
+    let watch = Watch::new(&progress, arguments.steps.is_some());
+    let outcome = train::train(&options, &place, started, stop_on_interrupt()?, &|event| watch.see(event));
     progress.clear();
     let outcome = outcome?;
     if arguments.json {
@@ -312,33 +315,42 @@ struct Watch<'a> {
     progress: &'a Progress,
     /// The tutorial's way: a line every hundred steps, on standard output.
     by_steps: bool,
-    begin: Option<(u64, u64)>,
-    last: Instant,
+    steps: AtomicU64,
+    /// When the bar last moved.
+    moved: Mutex<Instant>,
 }
 
-impl Watch<'_> {
-    fn see(&mut self, event: Event) {
+impl<'a> Watch<'a> {
+    fn new(progress: &'a Progress, by_steps: bool) -> Self {
+        Self { progress, by_steps, steps: AtomicU64::new(0), moved: Mutex::new(Instant::now()) }
+    }
+
+    fn see(&self, event: Event) {
         match event {
             Event::Data(event) => self.progress.data(event),
             Event::Note(text) => self.progress.note(&text),
-            Event::Begin { step, steps, steps_per_epoch, batch_size } => {
+            Event::Begin { step, steps, batch_size, .. } => {
                 self.progress.clear();
-                self.begin = Some((steps, steps_per_epoch));
+                self.steps.store(steps, Ordering::Relaxed);
                 let from = if step > 0 { format!(", going on after step {step}") } else { String::new() };
                 self.progress.line(&format!("training for {steps} steps of {batch_size} images{from}"));
             }
-            Event::Step { step, loss, top1 } => {
-                let (steps, _) = self.begin.unwrap_or((0, 1));
-                if self.by_steps && (step.is_multiple_of(100) || step + 1 == steps) {
-                    self.progress.result(&format!("Step {step:5}: training accuracy {top1:.2}"));
-                }
-                if self.last.elapsed() > Duration::from_millis(100) {
-                    self.last = Instant::now();
-                    self.progress.bar(&format!("loss {loss:.3}"), step + 1, Some(steps), false);
-                }
-            }
+            Event::Step { step, loss, top1 } => self.step(step, loss, top1),
             Event::Evaluated(row) if !self.by_steps => self.progress.line(&history_line(&row)),
             Event::Evaluated(_) => {}
+        }
+    }
+
+    fn step(&self, step: u64, loss: f64, top1: f64) {
+        let steps = self.steps.load(Ordering::Relaxed);
+        if self.by_steps && (step.is_multiple_of(100) || step + 1 == steps) {
+            self.progress.result(&format!("Step {step:5}: training accuracy {top1:.2}"));
+        }
+        if let Ok(mut moved) = self.moved.lock()
+            && moved.elapsed() > Duration::from_millis(100)
+        {
+            *moved = Instant::now();
+            self.progress.bar(&format!("loss {loss:.3}"), step + 1, Some(steps), false);
         }
     }
 }

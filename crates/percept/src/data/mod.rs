@@ -1,6 +1,11 @@
 //! Labelled images: where they come from, how they are split, and the batches that training reads.
 //! Knows no tensors and no models.
 
+pub mod augment;
+pub mod batches;
+mod temporary;
+pub use temporary::*;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -158,5 +163,5 @@ pub struct Dataset {
     pub fingerprint: String,
     /// How the splits came about, one sentence for people.
     pub splits_note: String,
-    // pixels: Pixels,
+    pixels: Vec<u8>,
 }

@@ -1,5 +1,8 @@
 //! Pictures as bytes: decoding, orientation, resizing. Knows no labels, no tensors and no files of datasets.
 
+pub mod decode;
+pub mod resize;
+
 use serde::{Deserialize, Serialize};
 
 /// Height, width and channels of an image; memory order is height, width, channels.

@@ -35,6 +35,9 @@ pub enum Event {
     Evaluated(HistoryRow),
 }
 
+/// Who listens to [`Event`]s.
+pub type Listener<'a> = &'a (dyn Fn(Event) + Sync);
+
 /// One row of `results.csv`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryRow {

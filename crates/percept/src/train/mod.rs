@@ -12,6 +12,6 @@ mod schedule;
 mod session;
 
 pub use config::{AugmentOptions, ClassWeights, OptimizerKind, Preprocess, Schedule, TrainConfig, TrainOptions};
-pub use events::{Event, HistoryRow};
+pub use events::{Event, HistoryRow, Listener};
 pub use finish::{Trained, TrainOutcome};
 pub use run::{Place, train};

@@ -137,7 +137,7 @@ fn rotate(matrix: &mut [f64], vectors: &mut [f64], size: usize, p: usize, q: usi
     let tangent = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
     let cosine = 1.0 / (tangent * tangent + 1.0).sqrt();
     let sine = tangent * cosine;
-    let mut turn = |values: &mut [f64], first: usize, second: usize| {
+    let turn = |values: &mut [f64], first: usize, second: usize| {
         let (a, b) = (values[first], values[second]);
         values[first] = cosine * a - sine * b;
         values[second] = sine * a + cosine * b;

@@ -11,7 +11,7 @@ use super::{
     checkpoint,
     config::{Preprocess, TrainConfig, TrainOptions},
     defaults::{self, Facts},
-    events::Event,
+    events::{Event, Listener},
     finish::{self, TrainOutcome},
     prepare,
     session::{End, Session},
@@ -53,7 +53,7 @@ pub fn train(
     place: &Place,
     started: Instant,
     stop: &AtomicBool,
-    listener: &mut dyn FnMut(Event),
+    listener: Listener,
 ) -> Result<TrainOutcome> {
     let mut options = options.clone();
     if let Place::Resume(run) = place {
@@ -66,12 +66,7 @@ pub fn train(
     wanted.validation = options.validation.unwrap_or(defaults::VALIDATION);
     wanted.test = options.test.unwrap_or(defaults::TEST);
 
-    let events = std::sync::Mutex::new(&mut *listener);
-    let tell_data = |event| {
-        if let Ok(mut listener) = events.lock() {
-            listener(Event::Data(event));
-        }
-    };
+    let tell_data = |event| listener(Event::Data(event));
     let source = Source::open(&wanted, &tell_data)?;
     let (image_size, size_note) = image_size(&options, &source)?;
     wanted.image_size = Some(image_size);
@@ -79,7 +74,6 @@ pub fn train(
     let run = folder(place, &source.name, &model)?;
     let mirrors = source.mirrors;
     let dataset = Dataset::from_source(source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
-    let _ = events;
     for note in [size_note, model_note].into_iter().flatten() {
         listener(Event::Note(note));
     }
@@ -224,7 +218,7 @@ fn plan_time(
     time: f64,
     started: Instant,
 ) -> Result<(u64, Instant)> {
-    let mut trial = Session::new(config.clone(), dataset, network.trial(), Path::new(""));
+    let mut trial = Session::new(config.clone(), dataset, Network::new(network.graph().clone(), network.parameters.clone()), Path::new(""));
     trial.compute(0);
     let begin = Instant::now();
     let mut steps = 0;

@@ -9,7 +9,7 @@ use std::{
 use super::{
     checkpoint::{self, Checkpoint, Groups, Progress},
     config::{ClassWeights, TrainConfig},
-    events::{Event, HistoryRow},
+    events::{Event, HistoryRow, Listener},
     optimizer::Optimizer,
     schedule,
 };
@@ -122,12 +122,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Divergence, or a checkpoint that cannot be written.
-    pub fn run(
-        &mut self,
-        deadline: Option<Instant>,
-        stop: &AtomicBool,
-        listener: &mut dyn FnMut(Event),
-    ) -> Result<End> {
+    pub fn run(&mut self, deadline: Option<Instant>, stop: &AtomicBool, listener: Listener) -> Result<End> {
         let steps = self.config.stop_step.unwrap_or(self.config.steps);
         let per_epoch = self.steps_per_epoch();
         let batch_size = self.config.batch_size.min(self.dataset.train.len());
@@ -302,21 +297,24 @@ impl<'a> Session<'a> {
     /// A folder that cannot be written, or a full disk.
     pub fn save(&mut self) -> Result<()> {
         self.progress.seconds = self.earlier + self.started.elapsed().as_secs_f64();
-        let all = |numbers: &'_ Parameters| numbers.0.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        let mut groups: Groups = vec![("parameters", self.network.parameters.0.iter().map(Vec::as_slice).collect())];
+        let mut groups: Groups = vec![("parameters", slices(&self.network.parameters))];
         for (slot, name) in ["memory.0", "memory.1"].into_iter().enumerate() {
             groups.push((name, self.optimizer.memory.iter().map(|pair| pair[slot].as_slice()).collect()));
         }
         if let Some(average) = &self.average {
-            groups.push(("average", all(average)));
+            groups.push(("average", slices(average)));
         }
         if let Some(best) = &self.best {
-            groups.push(("best", all(best)));
+            groups.push(("best", slices(best)));
         }
         checkpoint::save(self.run, &self.progress, self.network.graph(), &groups)?;
         self.saved_at = Instant::now();
         Ok(())
     }
+}
+
+fn slices(numbers: &Parameters) -> Vec<&[f32]> {
+    numbers.0.iter().map(Vec::as_slice).collect()
 }
 
 fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
