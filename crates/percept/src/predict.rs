@@ -6,7 +6,7 @@ use percept_kernels as kernels;
 
 use crate::{
     Error, Result,
-    image::{Image, decode::decode, resize::resize},
+    image::{Image, decode, resize},
     ops::Network,
     weights::{self, ModelCard, SavedModel},
 };

@@ -2,7 +2,7 @@
 
 use percept_kernels::{self as kernels, Activation, NormShape};
 
-use super::{NORM_EPSILON, Network};
+use super::{NORM_EPSILON, Network, checked};
 use crate::model::graph::Op;
 
 impl Network {
@@ -131,7 +131,7 @@ impl Network {
     ) {
         let node = &self.graph.nodes[norm];
         let input = node.inputs[0];
-        let shape = NormShape { rows: batch * node.shape.pixels(), channels: node.shape.channels() };
+        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
         let (scale, shift) = (node.parameters[0], node.parameters[1]);
         let mut result = self.pool.take(gradient.len());
         let mut scale_gradient = self.pool.take(shape.channels);

@@ -2,7 +2,7 @@
 
 use percept_kernels::{self as kernels, Activation, ConvShape, LinearShape, NormShape, PoolShape};
 
-use super::{NORM_EPSILON, NORM_MOMENTUM, Network};
+use super::{NORM_EPSILON, NORM_MOMENTUM, Network, checked};
 use crate::model::graph::{Op, Shape};
 
 impl Network {
@@ -107,7 +107,7 @@ impl Network {
     /// Batch norm and activation in one. While training, the running statistics move.
     fn normalize(&mut self, norm: usize, activation: Activation, batch: usize, training: bool, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
-        let shape = NormShape { rows: batch * node.shape.pixels(), channels: node.shape.channels() };
+        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
         let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
         let input = self.values[node.inputs[0]].as_deref().unwrap_or_default();
         let parameters = &mut self.parameters.0;
@@ -153,7 +153,7 @@ impl Network {
         };
         let in_channels = self.graph.nodes[node.inputs[0]].shape.channels();
         let out_channels = node.shape.channels();
-        ConvShape { batch, height, width, in_channels, out_channels, kernel: [kernel; 2], stride, padding }
+        checked(ConvShape::new([batch, height, width, in_channels], out_channels, [kernel; 2], stride, padding))
     }
 
     pub(super) fn pool_shape(&self, index: usize, batch: usize) -> PoolShape {
@@ -162,12 +162,13 @@ impl Network {
             Op::MaxPool { kernel, stride, padding } => (kernel, stride, padding),
             _ => (1, 1, 0),
         };
-        PoolShape { batch, height, width, channels: self.graph.nodes[index].shape.channels(), kernel, stride, padding }
+        let channels = self.graph.nodes[index].shape.channels();
+        checked(PoolShape::new([batch, height, width, channels], kernel, stride, padding))
     }
 
     pub(super) fn linear_shape(&self, index: usize, batch: usize) -> LinearShape {
         let node = &self.graph.nodes[index];
-        LinearShape { batch, inputs: self.graph.nodes[node.inputs[0]].shape.len(), outputs: node.shape.len() }
+        checked(LinearShape::new(batch, self.graph.nodes[node.inputs[0]].shape.len(), node.shape.len()))
     }
 
     fn input_size(&self, index: usize) -> (usize, usize) {

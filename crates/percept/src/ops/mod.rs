@@ -148,6 +148,14 @@ impl Network {
     }
 }
 
+/// A shape that the graph has checked already.
+///
+/// # Panics
+/// If the graph let a wrong one through, which is a bug of the graph.
+fn checked<T>(shape: Result<T, kernels::ShapeError>) -> T {
+    shape.unwrap_or_else(|error| panic!("the graph let a wrong shape through: {error}"))
+}
+
 fn count_correct(logits: &[f32], targets: &Targets, classes: usize) -> usize {
     let matches = |(index, row): (usize, &[f32])| {
         let target = match targets {

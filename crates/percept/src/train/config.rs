@@ -124,11 +124,11 @@ pub struct AugmentOptions {
     pub none: bool,
     pub flip: Option<crate::data::augment::Flip>,
     pub crop: Option<usize>,
-    pub color_jitter: Option<f32>,
+    pub color_jitter: Option<f64>,
     pub trivial_augment: Option<bool>,
-    pub random_erasing: Option<f32>,
-    pub mixup: Option<f32>,
-    pub cutmix: Option<f32>,
+    pub random_erasing: Option<f64>,
+    pub mixup: Option<f64>,
+    pub cutmix: Option<f64>,
 }
 
 /// Every setting of a training, as resolved.
@@ -260,7 +260,7 @@ impl TrainOptions {
                 "choose at most as many parts as --batch-size has images",
             ));
         }
-        config.augmentation.validate([facts.image_size[0], facts.image_size[1]])?;
+        config.augmentation.validate(facts.shape())?;
         Ok(config)
     }
 

@@ -27,6 +27,11 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        ImageShape { height: self.image_size[0], width: self.image_size[1], channels: self.channels }
+    }
+
     /// Steps in which every image is seen about once.
     pub fn steps_per_epoch(&self, batch_size: usize) -> u64 {
         (self.train_images / batch_size).max(1) as u64
@@ -65,8 +70,7 @@ pub fn rates(optimizer: OptimizerKind) -> Rates {
 
 /// Defaults for a model.
 pub fn defaults(facts: &Facts) -> Defaults {
-    let shape = ImageShape { height: facts.image_size[0], width: facts.image_size[1], channels: facts.channels };
-    let augmentation = Augmentation::defaults_for(facts.mirrors, shape, facts.convolutional);
+    let augmentation = Augmentation::defaults_for(facts.mirrors, facts.shape(), facts.convolutional);
     // A few thousand images need more rounds and smaller batches than fifty thousand.
     let rounds = |few: u64, many: u64| match facts.train_images {
         0..=5_000 => few,

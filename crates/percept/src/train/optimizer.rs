@@ -89,7 +89,7 @@ impl Optimizer {
                     epsilon: 1e-8,
                     weight_decay: decay,
                 };
-                kernels::adamw_step(&adamw, parameters, gradients, step + 1, first, second);
+                kernels::adamw_step(&adamw, step + 1, parameters, gradients, first, second);
             }
         }
     }

@@ -100,7 +100,7 @@ pub fn train(
         deadline = Some(plan.1);
     }
     write_config(&run, &config)?;
-    let mut session = Session::new(config, &dataset, network, &run);
+    let mut session = Session::new(config, &dataset, network, &run)?;
     if let Place::Resume(_) = place
         && let Some(checkpoint) = checkpoint::load(&run)?
     {
@@ -218,12 +218,12 @@ fn plan_time(
     time: f64,
     started: Instant,
 ) -> Result<(u64, Instant)> {
-    let mut trial = Session::new(config.clone(), dataset, Network::new(network.graph().clone(), network.parameters.clone()), Path::new(""));
-    trial.compute(0);
+    let mut trial = Session::new(config.clone(), dataset, Network::new(network.graph().clone(), network.parameters.clone()), Path::new(""))?;
+    trial.compute(0)?;
     let begin = Instant::now();
     let mut steps = 0;
     while steps < 3 || (begin.elapsed().as_secs_f64() < 0.02 * time && steps < 50) {
-        trial.compute(steps);
+        trial.compute(steps)?;
         steps += 1;
     }
     let step = begin.elapsed().as_secs_f64() / steps as f64;

@@ -17,7 +17,8 @@ use crate::{
     Error, Result,
     data::{
         Dataset,
-        batches::{Batch, Images, Sampler, make_batch},
+        augment::Moment,
+        batches::{Batch, Images, Sampler},
     },
     evaluate::{Evaluation, evaluate_split},
     model::Parameters,
@@ -60,11 +61,14 @@ pub(super) enum End {
 
 impl<'a> Session<'a> {
     /// A training that begins now.
-    pub fn new(config: TrainConfig, dataset: &'a Dataset, network: Network, run: &'a Path) -> Self {
+    ///
+    /// # Errors
+    /// No images to train on.
+    pub fn new(config: TrainConfig, dataset: &'a Dataset, network: Network, run: &'a Path) -> Result<Self> {
         let progress =
             Progress { fingerprint: dataset.fingerprint.clone(), settings: config.to_toml(), ..Progress::default() };
-        let sampler = Sampler::new(config.seed, dataset.train.len(), config.batch_size, config.sampling);
-        Self {
+        let sampler = Sampler::new(dataset.train.clone(), config.batch_size, config.sampling, false, config.seed)?;
+        Ok(Self {
             optimizer: Optimizer::new(&config, network.graph()),
             loss: loss_config(&config, dataset),
             average: (config.average > 0.0).then(|| network.parameters.clone()),
@@ -79,7 +83,7 @@ impl<'a> Session<'a> {
             network,
             progress,
             run,
-        }
+        })
     }
 
     /// Takes up where a checkpoint left.
@@ -163,12 +167,12 @@ impl<'a> Session<'a> {
 
     /// Steps in which every image is seen about once.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.dataset.train.len() / self.config.batch_size).max(1) as u64
+        self.sampler.steps_per_epoch()
     }
 
     /// One update.
     fn step(&mut self, step: u64) -> Result<StepOutcome> {
-        let outcome = self.compute(step);
+        let outcome = self.compute(step)?;
         if !outcome.loss.is_finite() || outcome.loss > HOPELESS_LOSS {
             return Err(self.diverged(step, outcome.loss));
         }
@@ -188,17 +192,19 @@ impl<'a> Session<'a> {
     }
 
     /// Gradients of the batch of a step, without an update.
-    pub fn compute(&mut self, step: u64) -> StepOutcome {
-        let chosen: Vec<u32> =
-            self.sampler.batch(step).iter().map(|&position| self.dataset.train[position as usize]).collect();
+    ///
+    /// # Errors
+    /// Labels or settings out of range.
+    pub fn compute(&mut self, step: u64) -> Result<StepOutcome> {
+        let chosen = self.sampler.batch(step).to_vec();
         let images = Images {
             shape: self.dataset.shape,
             pixels: self.dataset.pixels(),
             labels: &self.dataset.labels,
             classes: self.dataset.classes.len(),
         };
-        let epoch = step / self.steps_per_epoch();
-        make_batch(&images, &chosen, &self.config.augmentation, self.config.seed, epoch, step, &mut self.batch);
+        let moment = Moment { seed: self.config.seed, epoch: self.sampler.epoch_of(step), step };
+        self.batch.fill(&images, &chosen, &self.config.augmentation, moment)?;
         let (size, classes) = (self.dataset.shape.len(), self.dataset.classes.len());
         let count = chosen.len();
         let part = count.div_ceil(self.config.accumulate);
@@ -215,7 +221,7 @@ impl<'a> Session<'a> {
             total.loss += outcome.loss * f64::from(share);
             total.correct += outcome.correct;
         }
-        total
+        Ok(total)
     }
 
     fn diverged(&self, step: u64, loss: f64) -> Error {
