@@ -15,4 +15,5 @@ pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use evaluate::{Places, evaluate_model};
 pub use predict::{Classifier, Likelihood};

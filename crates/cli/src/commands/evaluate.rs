@@ -43,10 +43,8 @@ pub fn run(arguments: Arguments, started: Instant) -> Result<()> {
         SplitArgument::Validation => Split::Validation,
         SplitArgument::Test => Split::Test,
     };
-    let places = percept::Places {
-        data_dir: arguments.places.data_dir.clone(),
-        cache_dir: arguments.places.cache_dir(),
-    };
+    let places =
+        percept::Places { data_dir: arguments.places.data_dir.clone(), cache_dir: arguments.places.cache_dir() };
     let listen = |event| progress.data(event);
     let result = percept::evaluate_model(&arguments.model, &arguments.data, split, &places, started, &listen);
     progress.clear();

@@ -16,8 +16,8 @@ use percept::{
     data::{BadImages, augment::Flip, batches::Sampling},
     image::Fit,
     train::{
-        self, AugmentOptions, ClassWeights, Event, HistoryRow, OptimizerKind, Place, Preprocess, Schedule, TrainOptions,
-        TrainOutcome,
+        self, AugmentOptions, ClassWeights, Event, HistoryRow, OptimizerKind, Place, Preprocess, Schedule,
+        TrainOptions, TrainOutcome,
     },
 };
 
@@ -124,19 +124,19 @@ pub struct Arguments {
     crop: Option<usize>,
     /// Vary brightness, contrast and saturation, such as 0.2; when light varies
     #[arg(long, value_name = "X", help_heading = "Augmentation")]
-    color_jitter: Option<f32>,
+    color_jitter: Option<f64>,
     /// One random change of form or colour an image; for long trainings
     #[arg(long, value_name = "BOOL", help_heading = "Augmentation", num_args = 0..=1, default_missing_value = "true")]
     trivial_augment: Option<bool>,
     /// Blank a random rectangle with this probability; for long trainings
     #[arg(long, value_name = "P", help_heading = "Augmentation")]
-    random_erasing: Option<f32>,
+    random_erasing: Option<f64>,
     /// Blend pairs of images, such as 0.2; for long trainings
     #[arg(long, value_name = "ALPHA", help_heading = "Augmentation")]
-    mixup: Option<f32>,
+    mixup: Option<f64>,
     /// Paste parts of images into others, such as 1; for long trainings
     #[arg(long, value_name = "ALPHA", help_heading = "Augmentation")]
-    cutmix: Option<f32>,
+    cutmix: Option<f64>,
 
     /// The run's folder, instead of runs/<data>-<model>-<n>
     #[arg(long, value_name = "DIR", help_heading = "Run")]
@@ -271,9 +271,32 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
         )*};
     }
     take!(
-        model, hidden, preprocess, image_size, fit, bad_images, validation, test, epochs, steps, batch_size, accumulate,
-        sampling, optimizer, learning_rate, momentum, weight_decay, schedule, warmup, gradient_clip, label_smoothing,
-        class_weights, average, patience, seed, checkpoint_every
+        model,
+        hidden,
+        preprocess,
+        image_size,
+        fit,
+        bad_images,
+        validation,
+        test,
+        epochs,
+        steps,
+        batch_size,
+        accumulate,
+        sampling,
+        optimizer,
+        learning_rate,
+        momentum,
+        weight_decay,
+        schedule,
+        warmup,
+        gradient_clip,
+        label_smoothing,
+        class_weights,
+        average,
+        patience,
+        seed,
+        checkpoint_every
     );
     if let Some(data) = &arguments.data {
         options.data.clone_from(data);

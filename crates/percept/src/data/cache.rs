@@ -61,7 +61,11 @@ pub(super) struct Description {
 pub(super) fn open(source: &Source, config: &DatasetConfig, listener: Listener) -> Result<(Description, Pixels)> {
     let key = format!(
         "{}\0{:?}\0{:?}\0{}\0{}",
-        source.identity, config.image_size, config.fit, source.channels, String::from_utf8_lossy(MARK)
+        source.identity,
+        config.image_size,
+        config.fit,
+        source.channels,
+        String::from_utf8_lossy(MARK)
     );
     let folder = config.cache_dir.join("decoded");
     let path = folder.join(format!("{}.percept", hex(&Sha256::digest(key.as_bytes()))));
@@ -168,7 +172,8 @@ fn build(
             break;
         }
         seen += group.len() as u64;
-        let decoded: Vec<_> = group.into_par_iter().map(|sample| take_in(sample, source.channels, size, config)).collect();
+        let decoded: Vec<_> =
+            group.into_par_iter().map(|sample| take_in(sample, source.channels, size, config)).collect();
         for (sample, result) in decoded {
             let (hash, image) = match result {
                 Ok(found) => found,
@@ -262,4 +267,3 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // a replaced file keeps its old contents for as long as it is mapped.
     unsafe { Mmap::map(file) }
 }
-

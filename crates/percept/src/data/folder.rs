@@ -85,7 +85,8 @@ pub(super) fn open(root: &Path, listener: Listener) -> Result<Source> {
 /// # Errors
 /// One class only.
 pub(super) fn source(root: &Path, entries: Vec<Entry>) -> Result<Source> {
-    let mut classes: Vec<String> = entries.iter().map(|e| e.class.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut classes: Vec<String> =
+        entries.iter().map(|e| e.class.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     if classes.iter().all(|class| class.parse::<u64>().is_ok()) {
         classes.sort_by_key(|class| class.parse::<u64>().unwrap_or(0));
     }

@@ -74,7 +74,9 @@ fn note(splits: &Splits, given: bool, all_three: bool, validation_given: bool, [
     let (trained, validated, tested) = (splits.train.len(), splits.validation.len(), splits.test.len());
     let chosen = match (all_three, validation > 0.0) {
         (true, _) => format!("{validated} validation images that came with the data"),
-        (false, true) => format!("{validated} validation images, {} of the training images by content", percent(validation)),
+        (false, true) => {
+            format!("{validated} validation images, {} of the training images by content", percent(validation))
+        }
         (false, false) => "no validation images".into(),
     };
     let measured = match (given, validation_given && !all_three) {
@@ -104,10 +106,7 @@ fn check(splits: &mut Splits, labels: &[u32], classes: &[String], [validation, t
     for (wanted, images, name) in [(validation, &splits.validation, "validation"), (test, &splits.test, "test")] {
         let missing = lacking(images);
         if wanted && !missing.is_empty() {
-            warnings.push(format!(
-                "no {name} images of {}: add images of it, or raise --{name}",
-                missing.join(", ")
-            ));
+            warnings.push(format!("no {name} images of {}: add images of it, or raise --{name}", missing.join(", ")));
         }
     }
     splits.warnings.extend(warnings);
@@ -153,7 +152,8 @@ mod tests {
 
     #[test]
     fn three_given_splits_do_what_their_names_say() {
-        let given: Vec<_> = [Split::Train, Split::Validation, Split::Test].into_iter().cycle().take(30).map(Some).collect();
+        let given: Vec<_> =
+            [Split::Train, Split::Validation, Split::Test].into_iter().cycle().take(30).map(Some).collect();
         let labels: Vec<u32> = (0..30).map(|i| i / 3 % 2).collect();
         let splits = split(&given, &hashes(30), &labels, &classes(), [0.5, 0.5]).expect("splits");
         assert_eq!([splits.train.len(), splits.validation.len(), splits.test.len()], [10, 10, 10]);
@@ -165,10 +165,7 @@ mod tests {
     #[test]
     fn a_class_without_images_in_a_split_is_named() {
         let splits = split(&[None; 3], &hashes(3), &[0, 1, 1], &classes(), [1e-9, 1e-9]).expect("splits");
-        assert_eq!(
-            splits.warnings[0],
-            "no validation images of ant, bee: add images of it, or raise --validation"
-        );
+        assert_eq!(splits.warnings[0], "no validation images of ant, bee: add images of it, or raise --validation");
         let given = [Some(Split::Train), Some(Split::Test)];
         let error = split(&given, &hashes(2), &[0, 1], &classes(), [0.0, 0.1]).expect_err("no training images of bee");
         assert_eq!(error.to_string(), "no training images of bee");

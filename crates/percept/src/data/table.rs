@@ -47,7 +47,10 @@ pub(super) fn open(path: &Path) -> Result<Source> {
         if !image.is_file() {
             return Err(Error::missing(
                 format!("row {row} of {} names {name}, which is not there", path.display()),
-                format!("paths are relative to {}", if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()),
+                format!(
+                    "paths are relative to {}",
+                    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
+                ),
             ));
         }
         let split = match split.and_then(|column| record.get(column)).unwrap_or_default() {

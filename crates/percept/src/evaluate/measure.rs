@@ -84,6 +84,24 @@ pub struct Measured {
     pub classes: Vec<String>,
 }
 
+impl Measured {
+    /// The figures for a terminal.
+    pub fn to_text(&self) -> String {
+        let Evaluation { scores, top1_interval: [low, high], calibration_error, .. } = &self.evaluation;
+        let top5 = scores.top5.map_or(String::new(), |top5| format!(", top-5 {:.2} %", 100.0 * top5));
+        format!(
+            "{}\naccuracy {:.2} % (95 % interval {:.2} to {:.2}){top5}, loss {:.4}, calibration error {:.4}, {} images\n",
+            self.evaluation.report(&self.classes),
+            100.0 * scores.top1,
+            100.0 * low,
+            100.0 * high,
+            scores.loss,
+            calibration_error,
+            scores.images
+        )
+    }
+}
+
 /// Measures a saved model on a split of some data. Probabilities are calibrated as the model file says.
 ///
 /// # Errors

@@ -57,15 +57,23 @@ fn facts(graph: &Graph) -> Vec<(&'static str, String)> {
         _ = write!(updates, ", {} scales of norms", thousands(scales as u64));
     }
     let mut all = vec![
-        ("inputs", format!("images [?, {}, {}, {}] u8, labels [?] int64; ? is the batch size, open until it runs",
-            graph.input.channels, graph.input.height, graph.input.width)),
+        (
+            "inputs",
+            format!(
+                "images [?, {}, {}, {}] u8, labels [?] int64; ? is the batch size, open until it runs",
+                graph.input.channels, graph.input.height, graph.input.width
+            ),
+        ),
         ("loss", format!("mean softmax cross-entropy of {logits} [?, {classes}] and labels [?]")),
         ("optimiser", format!("updates {updates}")),
     ];
     if statistics > 0 {
         all.push(("forward", format!("updates {} running statistics of norms", thousands(statistics as u64))));
     }
-    all.push(("fixed", format!("{} numbers, set from the training images before the first step", thousands(fixed as u64))));
+    all.push((
+        "fixed",
+        format!("{} numbers, set from the training images before the first step", thousands(fixed as u64)),
+    ));
     all.push((
         "in all",
         format!(
@@ -119,7 +127,14 @@ pub fn to_svg(graph: &Graph) -> String {
         draw_box(&mut svg, top(index), colour(&node.op), &label, &name, &detail);
     }
     let classes = graph.classes();
-    draw_box(&mut svg, top(loss), "#fde2e2", "softmax cross-entropy", "loss", &format!("[?, {classes}] and labels [?]"));
+    draw_box(
+        &mut svg,
+        top(loss),
+        "#fde2e2",
+        "softmax cross-entropy",
+        "loss",
+        &format!("[?, {classes}] and labels [?]"),
+    );
     svg.push_str("</svg>\n");
     svg
 }
@@ -188,7 +203,8 @@ mod tests {
     #[test]
     fn the_tutorials_graph_is_shown_with_its_open_batch() {
         let text = to_text(&cifar("softmax"));
-        for part in ["[?, 3, 32, 32] u8", "[?, 3072]", "[?, 10]", "30,730", "30,720 weights in 1 tensors", "10 biases"] {
+        for part in ["[?, 3, 32, 32] u8", "[?, 3072]", "[?, 10]", "30,730", "30,720 weights in 1 tensors", "10 biases"]
+        {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }

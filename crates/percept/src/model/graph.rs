@@ -409,7 +409,10 @@ impl Graph {
         };
         match (side(size[0]), side(size[1])) {
             (Some(height), Some(width)) => Ok((height, width)),
-            _ => Err(self.refuse(name, &format!("a window of {} does not fit into {}x{}", window.kernel, size[0], size[1]))),
+            _ => {
+                Err(self
+                    .refuse(name, &format!("a window of {} does not fit into {}x{}", window.kernel, size[0], size[1])))
+            }
         }
     }
 

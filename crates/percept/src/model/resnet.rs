@@ -74,8 +74,7 @@ fn join(graph: &mut Graph, name: &str, input: Value, x: Value, stride: usize) ->
     let mut shortcut = input;
     if stride != 1 || graph.nodes[input].shape.channels() != channels {
         let window = Window::valid(1, stride);
-        shortcut =
-            graph.conv2d(&format!("{name}.downsample.0"), input, channels, window, Init::KaimingNormalFanOut)?;
+        shortcut = graph.conv2d(&format!("{name}.downsample.0"), input, channels, window, Init::KaimingNormalFanOut)?;
         shortcut = graph.batch_norm(&format!("{name}.downsample.1"), shortcut, Role::Scale);
     }
     let sum = graph.add(&format!("{name}.add"), x, shortcut)?;

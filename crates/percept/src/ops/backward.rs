@@ -159,13 +159,7 @@ impl Network {
     }
 
     /// Lets `compute` overwrite the gradient of a node's parameter, or a buffer that is then added to it.
-    fn parameter_gradient(
-        &mut self,
-        node: usize,
-        position: usize,
-        accumulate: bool,
-        compute: impl FnOnce(&mut [f32]),
-    ) {
+    fn parameter_gradient(&mut self, node: usize, position: usize, accumulate: bool, compute: impl FnOnce(&mut [f32])) {
         let parameter = self.graph.nodes[node].parameters[position];
         let len = self.gradients[parameter].len();
         if len == 0 {

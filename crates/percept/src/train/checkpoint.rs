@@ -59,7 +59,8 @@ pub fn path(run: &Path) -> PathBuf {
 /// A folder that cannot be written, or a full disk.
 pub fn save(run: &Path, progress: &Progress, graph: &Graph, groups: &Groups) -> Result<()> {
     let file = path(run);
-    let failed = |error: &dyn std::fmt::Display| Error::invalid(format!("cannot write {}: {error}", file.display()), "");
+    let failed =
+        |error: &dyn std::fmt::Display| Error::invalid(format!("cannot write {}: {error}", file.display()), "");
     let mut stored = Vec::new();
     for (group, tensors) in groups {
         for (spec, tensor) in graph.parameters.iter().zip(tensors).filter(|(_, tensor)| !tensor.is_empty()) {

@@ -13,5 +13,5 @@ mod session;
 
 pub use config::{AugmentOptions, ClassWeights, OptimizerKind, Preprocess, Schedule, TrainConfig, TrainOptions};
 pub use events::{Event, HistoryRow, Listener};
-pub use finish::{Trained, TrainOutcome};
+pub use finish::{TrainOutcome, Trained};
 pub use run::{Place, train};

@@ -114,7 +114,8 @@ fn eigen(mut matrix: Vec<f64>, size: usize) -> (Vec<f64>, Vec<f64>) {
     let mut vectors = vec![0.0; size * size];
     (0..size).for_each(|i| vectors[i * size + i] = 1.0);
     for _ in 0..60 {
-        let off: f64 = (0..size).flat_map(|r| (0..r).map(move |c| (r, c))).map(|(r, c)| matrix[r * size + c].powi(2)).sum();
+        let off: f64 =
+            (0..size).flat_map(|r| (0..r).map(move |c| (r, c))).map(|(r, c)| matrix[r * size + c].powi(2)).sum();
         if off < 1e-20 {
             break;
         }
@@ -169,8 +170,7 @@ mod tests {
         let (values, vectors) = eigen(matrix.clone(), size);
         for r in 0..size {
             for c in 0..size {
-                let rebuilt: f64 =
-                    (0..size).map(|k| vectors[r * size + k] * values[k] * vectors[c * size + k]).sum();
+                let rebuilt: f64 = (0..size).map(|k| vectors[r * size + k] * values[k] * vectors[c * size + k]).sum();
                 assert!((rebuilt - matrix[r * size + c]).abs() < 1e-9);
             }
         }

@@ -59,7 +59,8 @@ pub fn train(
     if let Place::Resume(run) = place {
         options = resumed(options, run)?;
     }
-    let mut wanted = DatasetConfig::new(&options.data, options.cache_dir.clone().unwrap_or_else(data::default_cache_dir));
+    let mut wanted =
+        DatasetConfig::new(&options.data, options.cache_dir.clone().unwrap_or_else(data::default_cache_dir));
     wanted.data_dir.clone_from(&options.data_dir);
     wanted.fit = options.fit.unwrap_or_default();
     wanted.bad_images = options.bad_images.unwrap_or_default();
@@ -145,7 +146,8 @@ fn image_size(options: &TrainOptions, source: &Source) -> Result<([usize; 2], Op
         small if small <= NATIVE => small.max(8),
         _ => PHOTOGRAPH,
     };
-    let note = format!("images are brought to {side}x{side} (the median is {}x{}); see --image-size", median[0], median[1]);
+    let note =
+        format!("images are brought to {side}x{side} (the median is {}x{}); see --image-size", median[0], median[1]);
     Ok(([side, side], Some(note)))
 }
 
@@ -218,7 +220,12 @@ fn plan_time(
     time: f64,
     started: Instant,
 ) -> Result<(u64, Instant)> {
-    let mut trial = Session::new(config.clone(), dataset, Network::new(network.graph().clone(), network.parameters.clone()), Path::new(""))?;
+    let mut trial = Session::new(
+        config.clone(),
+        dataset,
+        Network::new(network.graph().clone(), network.parameters.clone()),
+        Path::new(""),
+    )?;
     trial.compute(0)?;
     let begin = Instant::now();
     let mut steps = 0;
@@ -232,7 +239,8 @@ fn plan_time(
     crate::evaluate::evaluate_split(&mut trial.network, dataset, &probe);
     let look = begin.elapsed().as_secs_f64() / probe.len().max(1) as f64;
     let per_epoch = trial.steps_per_epoch() as f64;
-    let at_the_end = look * (finish::TRAIN_SAMPLE.min(dataset.train.len()) + dataset.validation.len() + dataset.test.len()) as f64;
+    let at_the_end =
+        look * (finish::TRAIN_SAMPLE.min(dataset.train.len()) + dataset.validation.len() + dataset.test.len()) as f64;
     let left = time - started.elapsed().as_secs_f64() - at_the_end - REPORT_SECONDS;
     // A step costs its share of the validation at the end of its epoch, too.
     let cost = step + look * dataset.validation.len() as f64 / per_epoch;

@@ -191,12 +191,11 @@ impl<'a> Session<'a> {
         Ok(outcome)
     }
 
-    /// Gradients of the batch of a step, without an update.
+    /// Fills the batch of a step.
     ///
     /// # Errors
     /// Labels or settings out of range.
-    pub fn compute(&mut self, step: u64) -> Result<StepOutcome> {
-        let chosen = self.sampler.batch(step).to_vec();
+    pub fn fill(&mut self, step: u64) -> Result<(&Dataset, &Batch)> {
         let images = Images {
             shape: self.dataset.shape,
             pixels: self.dataset.pixels(),
@@ -204,9 +203,18 @@ impl<'a> Session<'a> {
             classes: self.dataset.classes.len(),
         };
         let moment = Moment { seed: self.config.seed, epoch: self.sampler.epoch_of(step), step };
-        self.batch.fill(&images, &chosen, &self.config.augmentation, moment)?;
+        self.batch.fill(&images, self.sampler.batch(step), &self.config.augmentation, moment)?;
+        Ok((self.dataset, &self.batch))
+    }
+
+    /// Gradients of the batch of a step, without an update.
+    ///
+    /// # Errors
+    /// Labels or settings out of range.
+    pub fn compute(&mut self, step: u64) -> Result<StepOutcome> {
+        self.fill(step)?;
         let (size, classes) = (self.dataset.shape.len(), self.dataset.classes.len());
-        let count = chosen.len();
+        let count = self.batch.labels.len();
         let part = count.div_ceil(self.config.accumulate);
         let mut total = StepOutcome { loss: 0.0, correct: 0 };
         for first in (0..count).step_by(part) {
@@ -244,9 +252,10 @@ impl<'a> Session<'a> {
             false => Some(self.evaluate(&self.dataset.validation)),
         };
         if let Some(Evaluation { scores, .. }) = &validation {
-            let better = self.progress.best.is_none_or(|[top1, loss]| {
-                scores.top1 > top1 || (scores.top1 == top1 && scores.loss < loss)
-            });
+            let better = self
+                .progress
+                .best
+                .is_none_or(|[top1, loss]| scores.top1 > top1 || (scores.top1 == top1 && scores.loss < loss));
             if better {
                 self.progress.best = Some([scores.top1, scores.loss]);
                 self.progress.stale = 0;

@@ -111,10 +111,11 @@ fn source(path: &Path, layout: &'static Layout) -> Result<Source> {
             false => Box::new(read_archive(&root, layout)?.into_iter().map(Ok)),
         };
         let root = root.clone();
-        let each = files.flat_map(move |file| match file.and_then(|(name, bytes)| batch(layout, &root, &name, &bytes)) {
-            Ok(samples) => samples.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => vec![Err(error)],
-        });
+        let each =
+            files.flat_map(move |file| match file.and_then(|(name, bytes)| batch(layout, &root, &name, &bytes)) {
+                Ok(samples) => samples.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            });
         Ok(Box::new(each) as Box<dyn Iterator<Item = Result<Sample>> + Send>)
     };
     Ok(Source {
@@ -178,7 +179,9 @@ fn entries(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Ve
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let name = entry.path().map_err(broken)?.into_owned();
-        let climbs = name.components().any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        let climbs = name
+            .components()
+            .any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
         if climbs {
             return Err(damaged(path, format!("its entry {} climbs out of the archive", name.display())));
         }
@@ -249,7 +252,10 @@ fn binary_batch(layout: &Layout, bytes: &[u8]) -> Result<(Vec<u32>, Vec<u8>), St
         return Err(format!("{} bytes are not whole records of {record}", bytes.len()));
     }
     let records = bytes.chunks_exact(record);
-    Ok((records.clone().map(|r| u32::from(r[labels - 1])).collect(), records.flat_map(|r| &r[labels..]).copied().collect()))
+    Ok((
+        records.clone().map(|r| u32::from(r[labels - 1])).collect(),
+        records.flat_map(|r| &r[labels..]).copied().collect(),
+    ))
 }
 
 fn python_batch(layout: &Layout, bytes: &[u8]) -> Result<(Vec<u32>, Vec<u8>), String> {

@@ -24,7 +24,9 @@ pub(super) fn not_found(entry: &Entry, config: &DatasetConfig) -> Error {
     let files = match entry.format {
         Format::Cifar(10) => "cifar-10-binary.tar.gz or cifar-10-python.tar.gz",
         Format::Cifar(_) => "cifar-100-binary.tar.gz or cifar-100-python.tar.gz",
-        _ => "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz",
+        _ => {
+            "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz"
+        }
     };
     Error::missing(
         format!("the dataset {} is not on this machine", entry.name),

@@ -35,11 +35,9 @@ pub struct Entry {
 }
 
 const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-const CIFAR10: &[&str] =
-    &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-const FASHION: &[&str] = &[
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-];
+const CIFAR10: &[&str] = &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const FASHION: &[&str] =
+    &["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 const KUZUSHIJI: &[&str] = &["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"];
 
 const CATALOGUE: &[Entry] = &[
@@ -108,7 +106,10 @@ pub fn is_name(name: &str) -> bool {
 /// An unknown name, a dataset that is not on this machine, a damaged file.
 pub fn open(name: &str, config: &DatasetConfig, _listener: Listener) -> Result<Source> {
     let Some(entry) = CATALOGUE.iter().find(|entry| entry.name == name) else {
-        return Err(Error::invalid(format!("there is no dataset named {name}"), format!("choose {}", names().join(", "))));
+        return Err(Error::invalid(
+            format!("there is no dataset named {name}"),
+            format!("choose {}", names().join(", ")),
+        ));
     };
     if entry.format == Format::Embedded {
         return Ok(digits::open());

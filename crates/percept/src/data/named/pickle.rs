@@ -193,7 +193,8 @@ impl<'a> Reader<'a> {
                 let Value::List(values) = arguments else { return Err("encode without a text".into()) };
                 let text = values.first().and_then(Value::bytes).unwrap_or_default();
                 let text = String::from_utf8_lossy(text);
-                let bytes = text.chars().map(|c| u8::try_from(u32::from(c)).map_err(|_| "a text beyond Latin-1".to_string()));
+                let bytes =
+                    text.chars().map(|c| u8::try_from(u32::from(c)).map_err(|_| "a text beyond Latin-1".to_string()));
                 self.stack.push(Value::Bytes(bytes.collect::<Result<_, _>>()?));
             }
             other => return Err(format!("the pickle calls {other:?}, which is refused")),
@@ -226,9 +227,11 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self, size: usize) -> Result<(), String> {
-        let length = self.take(size)?.iter().rev().try_fold(0usize, |length, &byte| {
-            length.checked_mul(256).map(|length| length | usize::from(byte))
-        });
+        let length = self
+            .take(size)?
+            .iter()
+            .rev()
+            .try_fold(0usize, |length, &byte| length.checked_mul(256).map(|length| length | usize::from(byte)));
         let bytes = self.take(length.ok_or("a string without end")?)?.to_vec();
         self.stack.push(Value::Bytes(bytes));
         Ok(())
