@@ -116,7 +116,7 @@ impl Progress {
                 self.bar("decoding", done, total, false);
                 if total == Some(done) {
                     self.clear();
-                    self.line(&format!("decoded {done} images; the next time they come from the cache"));
+                    self.line(&format!("decoded {done} images"));
                 }
             }
         }

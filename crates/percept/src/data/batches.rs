@@ -1,6 +1,9 @@
 //! Batches: which images a step sees, gathered and augmented into one buffer of bytes. Knows no tensors, and carries
 //! no random state: the batch of step k is a function of the seed and k alone.
 
+#[cfg(test)]
+mod tests;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

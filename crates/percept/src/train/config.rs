@@ -213,7 +213,6 @@ impl TrainOptions {
     /// # Errors
     /// A value outside its range, named with the range.
     pub fn resolve(&self, facts: &Facts) -> Result<TrainConfig> {
-        self.check()?;
         let base = defaults::defaults(facts);
         let batch_size = self.batch_size.unwrap_or(base.batch_size);
         let epoch = facts.steps_per_epoch(batch_size);
@@ -264,8 +263,11 @@ impl TrainOptions {
         Ok(config)
     }
 
-    /// Refuses numbers outside their range.
-    fn check(&self) -> Result<()> {
+    /// Refuses numbers outside their range, before any data is read.
+    ///
+    /// # Errors
+    /// The flag, the value and the range.
+    pub(super) fn check(&self) -> Result<()> {
         let positive = [
             ("--batch-size", self.batch_size.map(|n| n as f64)),
             ("--accumulate", self.accumulate.map(|n| n as f64)),

@@ -55,6 +55,7 @@ pub fn train(
     stop: &AtomicBool,
     listener: Listener,
 ) -> Result<TrainOutcome> {
+    options.check()?;
     let mut options = options.clone();
     if let Place::Resume(run) = place {
         options = resumed(options, run)?;

@@ -6,12 +6,14 @@ type Table = [u8; 256];
 
 /// Mixes towards (`factor` below 1) or away from (above 1) a dull value, cut off at the ends and rounded down as
 /// Pillow's `blend` does.
+#[inline]
 fn blend(dull: u8, value: u8, factor: f32) -> u8 {
     // Casts to u8 saturate.
     (f32::from(dull) + factor * (f32::from(value) - f32::from(dull))) as u8
 }
 
 /// Grey of a pixel: ITU-R BT.601 luma in 16-bit fixed point, as Pillow's `convert("L")`.
+#[inline]
 fn luma(pixel: &[u8]) -> u8 {
     match *pixel {
         [red, green, blue] => {

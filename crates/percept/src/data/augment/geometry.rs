@@ -15,6 +15,7 @@ pub enum Padding {
 
 impl Padding {
     /// The pixel of an axis of `side` pixels that is seen at a position inside or outside of it; `None` is black.
+    #[inline]
     fn locate(self, position: isize, side: usize) -> Option<usize> {
         match self {
             _ if position >= 0 && (position as usize) < side => Some(position as usize),
@@ -93,42 +94,62 @@ pub(super) fn turn_and_zoom(size: Size, degrees: f64, zoom: f64) -> Matrix {
 }
 
 /// Draws the target by looking every pixel up in the source, between its four neighbours. Black begins at the
-/// source's edge, half a pixel beyond the centres of its last pixels, as in Pillow. `source`, `target`: `[height,
-/// width, C]`.
+/// source's edge, half a pixel beyond the centres of its last pixels, as in Pillow. Places are counted in fixed point,
+/// which is the same everywhere, and several times as fast as converting floats. `source`, `target`: `[height, width,
+/// C]`.
 pub(super) fn warp<const C: usize>(source: &[u8], target: &mut [u8], size: Size, matrix: Matrix, padding: Padding) {
     let Size { height, width } = size;
-    let m = matrix.map(|number| number as f32);
+    let [across_x, down_x, begin_x, across_y, down_y, begin_y] = matrix.map(|number| (number * ONE as f64) as i64);
+    // To the centre of the first pixel, and back from there, since the source's pixels are counted by their centres.
+    let first_x = begin_x + (across_x + down_x - ONE) / 2;
+    let first_y = begin_y + (across_y + down_y - ONE) / 2;
     for (y, row) in target.chunks_exact_mut(width * C).enumerate() {
-        let v = y as f32 + 0.5;
-        for (x, pixel) in row.chunks_exact_mut(C).enumerate() {
-            let u = x as f32 + 0.5;
-            let seen_x = m[0] * u + m[1] * v + m[2];
-            let seen_y = m[3] * u + m[4] * v + m[5];
-            let outside = seen_x < 0.0 || seen_x >= width as f32 || seen_y < 0.0 || seen_y >= height as f32;
+        let (mut seen_x, mut seen_y) = (first_x + y as i64 * down_x, first_y + y as i64 * down_y);
+        for pixel in row.chunks_exact_mut(C) {
+            let outside = is_outside(seen_x, width) || is_outside(seen_y, height);
             if outside && padding == Padding::Zeros {
                 pixel.fill(0);
-                continue;
+            } else {
+                let ([left, right], across) = neighbours(seen_x, width, padding);
+                let ([top, bottom], along) = neighbours(seen_y, height, padding);
+                let corner = |line: usize, column: usize| &source[(line * width + column) * C..][..C];
+                let (a, b) = (corner(top, left), corner(top, right));
+                let (c, d) = (corner(bottom, left), corner(bottom, right));
+                for (channel, value) in pixel.iter_mut().enumerate() {
+                    let [a, b, c, d] = [a, b, c, d].map(|corner| u32::from(corner[channel]));
+                    let (upper, lower) = (a * (PARTS - across) + b * across, c * (PARTS - across) + d * across);
+                    *value = ((upper * (PARTS - along) + lower * along + PARTS * PARTS / 2) / (PARTS * PARTS)) as u8;
+                }
             }
-            let ([left, right], across) = neighbours(seen_x - 0.5, width, padding);
-            let ([top, bottom], along) = neighbours(seen_y - 0.5, height, padding);
-            let corner = |line: usize, column: usize| &source[(line * width + column) * C..][..C];
-            let corners = [corner(top, left), corner(top, right), corner(bottom, left), corner(bottom, right)];
-            for (channel, value) in pixel.iter_mut().enumerate() {
-                let [a, b, c, d] = corners.map(|corner| f32::from(corner[channel]));
-                let (upper, lower) = (a + (b - a) * across, c + (d - c) * across);
-                *value = (upper + (lower - upper) * along + 0.5) as u8;
-            }
+            seen_x += across_x;
+            seen_y += across_y;
         }
     }
 }
 
-/// The two pixels of an axis on both sides of a place, and how far it lies from the first towards the second.
-fn neighbours(place: f32, side: usize, padding: Padding) -> ([usize; 2], f32) {
-    let floor = place.floor();
-    let first = floor as isize;
-    let pixels = [first, first + 1].map(|pixel| match padding {
-        Padding::Reflect => padding.locate(pixel, side).unwrap_or(0),
-        Padding::Zeros => pixel.clamp(0, side as isize - 1) as usize,
-    });
-    (pixels, place - floor)
+/// One pixel in fixed point: 32 bits behind the point.
+const ONE: i64 = 1 << 32;
+
+/// Places between two pixels are told apart to this many parts; its square times 255 fits 32 bits.
+const PARTS: u32 = 1 << 11;
+
+/// Whether a place, counted from the centre of the first pixel, lies beyond the outer borders of an axis.
+#[inline]
+fn is_outside(place: i64, side: usize) -> bool {
+    !(0..side as i64 * ONE).contains(&(place + ONE / 2))
+}
+
+/// The two pixels of an axis on both sides of a place, and how many of `PARTS` it lies from the first to the second.
+#[inline]
+fn neighbours(place: i64, side: usize, padding: Padding) -> ([usize; 2], u32) {
+    let first = place.div_euclid(ONE) as isize;
+    let pixels = if first >= 0 && (first as usize) + 1 < side {
+        [first as usize, first as usize + 1]
+    } else {
+        [first, first + 1].map(|pixel| match padding {
+            Padding::Reflect => padding.locate(pixel, side).unwrap_or(0),
+            Padding::Zeros => pixel.clamp(0, side as isize - 1) as usize,
+        })
+    };
+    (pixels, (place.rem_euclid(ONE) / (ONE / i64::from(PARTS))) as u32)
 }

@@ -7,20 +7,23 @@ use rayon::prelude::*;
 use super::geometry::Size;
 use crate::data::random::Draws;
 
-/// Shares are whole multiples of 1/65536: exact in integers and in f32.
-const WHOLE: u32 = 1 << 16;
+/// Mixup's weights are whole multiples of 1/256, so that 16-bit integers hold the products.
+const WHOLE: u16 = 256;
 
 /// Mixup: every pixel is a weighted mean of the pair's, the weight from Beta(alpha, alpha), one for the batch. Zhang
 /// et al., "mixup: Beyond empirical risk minimization" (ICLR 2018). Returns each image's own share.
 pub(super) fn mixup(pixels: &mut [u8], image_len: usize, alpha: f64, draws: &mut Draws) -> f32 {
-    let own = (draws.beta(alpha) * f64::from(WHOLE)).round() as u32;
-    let mix = |a: u8, b: u8| ((u32::from(a) * own + u32::from(b) * (WHOLE - own) + WHOLE / 2) >> 16) as u8;
-    for_each_pair(pixels, image_len, |first, second| {
-        for (a, b) in first.iter_mut().zip(second) {
-            (*a, *b) = (mix(*a, *b), mix(*b, *a));
-        }
-    });
-    own as f32 / WHOLE as f32
+    let own = (draws.beta(alpha) * f64::from(WHOLE)).round() as u16;
+    for_each_pair(pixels, image_len, |first, second| blend_pair(first, second, own));
+    f32::from(own) / f32::from(WHOLE)
+}
+
+/// Blends two images in place; a function of its own, since a weight passed by value lets the loop be vectorised.
+fn blend_pair(first: &mut [u8], second: &mut [u8], own: u16) {
+    let mix = |a: u8, b: u8| ((u16::from(a) * own + u16::from(b) * (WHOLE - own) + WHOLE / 2) / WHOLE) as u8;
+    for (a, b) in first.iter_mut().zip(second) {
+        (*a, *b) = (mix(*a, *b), mix(*b, *a));
+    }
 }
 
 /// Cutmix: a pair exchanges one rectangle, the same in the whole batch; the part kept is from Beta(alpha, alpha), the
@@ -37,9 +40,8 @@ pub(super) fn cutmix(pixels: &mut [u8], size: Size, channels: usize, alpha: f64,
             first[part.clone()].swap_with_slice(&mut second[part]);
         }
     });
-    let exchanged = ((bottom - top) * (right - left)) as f64 / (size.height * size.width) as f64;
-    let own = WHOLE - (exchanged * f64::from(WHOLE)).round() as u32;
-    own as f32 / WHOLE as f32
+    let area = size.height * size.width;
+    (area - (bottom - top) * (right - left)) as f32 / area as f32
 }
 
 /// Begin and end of a part of an axis around a random middle, cut off at the axis's ends.

@@ -71,7 +71,7 @@ pub(super) fn operate<const C: usize>(
 ) {
     let part = f64::from(strength) / f64::from(STRONGEST);
     let signed = |most: f64| if backwards { -most * part } else { most * part };
-    let factor = 1.0 + signed(0.99) as f32;
+    let factor = (1.0 + signed(0.99)) as f32;
     let pixels_of = |side: usize| {
         let moved = (side.min(32) * strength as usize / STRONGEST as usize) as isize;
         if backwards { -moved } else { moved }
