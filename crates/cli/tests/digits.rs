@@ -99,12 +99,12 @@ fn the_tutorials_lines() {
         "mean-image",
         "--validation",
         "0",
-        "--optimizer",
-        "sgd",
-        "--momentum",
-        "0",
     ];
     let text = stdout(&percept(folder.path(), &arguments));
+    let settings = fs::read_to_string(folder.path().join("runs/digits-softmax-1/config.toml")).expect("settings");
+    for part in ["optimizer = \"sgd\"", "momentum = 0.0", "weight_decay = 0.0", "flip = \"none\""] {
+        assert!(settings.contains(part), "{part} is not in {settings}");
+    }
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("Step     0: training accuracy 0."), "{text}");
     assert!(lines[1].starts_with("Step   100: training accuracy 0."), "{text}");

@@ -73,7 +73,7 @@ pub struct Arguments {
     /// Compute each batch in so many parts, when memory is short
     #[arg(long, value_name = "N", help_heading = "Training")]
     accumulate: Option<usize>,
-    /// How batches are drawn: with-replacement is the tutorial's
+    /// How batches are drawn: with-replacement is the textbook's, and brings its plain gradient descent on unchanged images
     #[arg(long, value_name = "HOW", help_heading = "Training", value_enum)]
     sampling: Option<SamplingArgument>,
     /// How parameters follow their gradients

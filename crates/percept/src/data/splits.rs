@@ -57,7 +57,7 @@ pub(super) fn split(
         splits.validation.clear();
         splits.warnings.push("--validation 0: the data's validation images are not used for anything".into());
     }
-    check(&mut splits, labels, classes, [validation > 0.0 || all_three, test > 0.0 || has_given])?;
+    check(&mut splits, labels, classes, [validation > 0.0, test > 0.0 || has_given])?;
     Ok(splits)
 }
 

@@ -87,9 +87,18 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
         return Err("HEIC, AVIF or video, which cannot be read: convert it to JPEG or PNG".into());
     }
     match image::guess_format(bytes) {
-        Ok(format @ (Jpeg | Png | WebP | Bmp | Gif | Tiff)) => Ok(format),
+        Ok(Png) => check_png_size(bytes).map(|()| Png),
+        Ok(format @ (Jpeg | WebP | Bmp | Gif | Tiff)) => Ok(format),
         Ok(format) => Err(format!("{format:?} images cannot be read: convert it to JPEG or PNG")),
         Err(_) => Err("not an image: no known format".into()),
+    }
+}
+
+/// The size stands in the first chunk; the decoder itself would read on to the pixels before it tells.
+fn check_png_size(bytes: &[u8]) -> Result<(), String> {
+    match bytes.get(16..24).and_then(|size| size.as_chunks::<4>().0.first_chunk()) {
+        Some(&[width, height]) => check_size(u32::from_be_bytes(width).into(), u32::from_be_bytes(height).into()),
+        None => Err("truncated PNG".into()),
     }
 }
 
@@ -215,8 +224,8 @@ fn explain(error: ImageError, format: ImageFormat) -> String {
         ImageError::Unsupported(error) => format!("{name} of a kind that cannot be read: {error}"),
         error => {
             let reason = error.to_string();
-            let early = ["end of file", "EOF", "failed to fill whole buffer", "UnexpectedEof", "missing data"];
-            if early.iter().any(|sign| reason.contains(sign)) {
+            let early = ["end of file", "eof", "failed to fill whole buffer", "missing data"];
+            if early.iter().any(|sign| reason.to_lowercase().contains(sign)) {
                 format!("truncated {name}")
             } else {
                 format!("corrupt {name}: {reason}")

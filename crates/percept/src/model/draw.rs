@@ -220,11 +220,11 @@ mod tests {
 
     #[test]
     fn known_costs() {
-        // 3x3 convolutions of shared figures: 38.5 million multiply-adds for cnn6 on 32x32.
+        // 3x3 convolutions of shared figures: about 38.6 million multiply-adds for cnn6 on 32x32.
         let graph = cifar("cnn6");
         let convolutions: u64 =
             graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv2d { .. })).map(|n| n.multiply_adds).sum();
-        assert_eq!(convolutions, 38_043_648);
+        assert_eq!(convolutions, 38_633_472);
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(thousands(12), "12");
     }

@@ -213,7 +213,8 @@ impl TrainOptions {
     /// # Errors
     /// A value outside its range, named with the range.
     pub fn resolve(&self, facts: &Facts) -> Result<TrainConfig> {
-        let base = defaults::defaults(facts);
+        let sampling = self.sampling.unwrap_or_default();
+        let base = defaults::defaults(facts, sampling);
         let batch_size = self.batch_size.unwrap_or(base.batch_size);
         let epoch = facts.steps_per_epoch(batch_size);
         let steps = match (self.steps, self.epochs) {
@@ -237,7 +238,7 @@ impl TrainOptions {
             stop_step: self.stop_step,
             batch_size,
             accumulate: self.accumulate.unwrap_or(1),
-            sampling: self.sampling.unwrap_or(Sampling::EpochShuffle),
+            sampling,
             optimizer,
             learning_rate: self.learning_rate.unwrap_or(tuned.learning_rate),
             momentum: self.momentum.unwrap_or(tuned.momentum),

@@ -1,7 +1,10 @@
 //! Settings for a user who sets nothing. None was tuned on a test split.
 
 use super::config::{OptimizerKind, Schedule};
-use crate::{data::augment::Augmentation, image::ImageShape};
+use crate::{
+    data::{augment::Augmentation, batches::Sampling},
+    image::ImageShape,
+};
 
 /// Share of the training images held out for validation.
 pub const VALIDATION: f64 = 0.1;
@@ -68,8 +71,23 @@ pub fn rates(optimizer: OptimizerKind) -> Rates {
     }
 }
 
-/// Defaults for a model.
-pub fn defaults(facts: &Facts) -> Defaults {
+/// Defaults for a model. Who draws batches with replacement asks for the textbook's training, and gets all of it:
+/// plain gradient descent on images as they are.
+pub fn defaults(facts: &Facts, sampling: Sampling) -> Defaults {
+    let defaults = of_model(facts);
+    match sampling {
+        Sampling::EpochShuffle => defaults,
+        Sampling::WithReplacement => Defaults {
+            optimizer: OptimizerKind::Sgd,
+            rates: Rates { learning_rate: 0.01, momentum: 0.0, weight_decay: 0.0 },
+            label_smoothing: 0.0,
+            augmentation: Augmentation::default(),
+            ..defaults
+        },
+    }
+}
+
+fn of_model(facts: &Facts) -> Defaults {
     let augmentation = Augmentation::defaults_for(facts.mirrors, facts.shape(), facts.convolutional);
     // A few thousand images need more rounds and smaller batches than fifty thousand.
     let rounds = |few: u64, many: u64| match facts.train_images {
@@ -102,7 +120,7 @@ pub fn defaults(facts: &Facts) -> Defaults {
             augmentation,
         },
         "cnn" => Defaults {
-            epochs: rounds(40, 5),
+            epochs: rounds(16, 5),
             batch_size: batch(512),
             optimizer: OptimizerKind::Muon,
             rates: rates(OptimizerKind::Muon),
