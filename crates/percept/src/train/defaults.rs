@@ -120,7 +120,7 @@ fn of_model(facts: &Facts) -> Defaults {
             augmentation,
         },
         "cnn" => Defaults {
-            epochs: rounds(16, 5),
+            epochs: rounds(14, 5),
             batch_size: batch(512),
             optimizer: OptimizerKind::Muon,
             rates: rates(OptimizerKind::Muon),
