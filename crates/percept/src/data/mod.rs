@@ -1,13 +1,32 @@
 //! Labelled images: where they come from, how they are split, and the batches that training reads.
 //! Knows no tensors and no models.
 
-use std::path::PathBuf;
+mod cache;
+mod dataset;
+mod folder;
+mod inspect;
+mod named;
+mod parquet;
+mod reading;
+mod source;
+mod splits;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    cache::default_cache_dir,
+    dataset::Dataset,
+    inspect::{ClassCounts, Colours, DuplicatePair, Duplicates, Inspection, Sizes, inspect},
+    source::{Probe, probe},
+};
 use crate::{
     Result,
-    image::{Fit, Image, ImageShape},
+    image::{Fit, Image},
 };
 
 /// What a part of the data may be used for.
@@ -22,6 +41,31 @@ pub enum Split {
     Test,
 }
 
+impl Split {
+    /// Every split, in the order in which they are used.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The split that a folder, a table or a file name means by a word, in any capitalisation.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "val" | "valid" | "validation" => Some(Self::Validation),
+            "test" | "testing" => Some(Self::Test),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
 /// One labelled picture as its source gives it.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -29,7 +73,7 @@ pub struct Sample {
     pub name: String,
     /// Index into the source's classes.
     pub label: u32,
-    /// The split that it came with, if any. "val" alone beside "train" is [`Split::Test`]: see `splits`.
+    /// The split that it came with, by its own name, if any; what each may be used for is decided later.
     pub split: Option<Split>,
     /// The picture, decoded or not yet.
     pub picture: Picture,
@@ -121,8 +165,30 @@ pub struct DatasetConfig {
     pub bad_images: BadImages,
     /// The part of the training images held out for validation where none came with the data; 0 for none.
     pub validation: f64,
-    /// The part of all images held out for the test where none came with the data.
+    /// The part of all images held out for the test where none came with the data. With 1 the data is only
+    /// measured: every image is a test image, and no class needs training images.
     pub test: f64,
+}
+
+impl DatasetConfig {
+    /// The defaults for a name or a path: the size that all images share, a tenth each for validation and test.
+    pub fn new(data: impl Into<String>) -> Self {
+        Self {
+            data: data.into(),
+            data_dir: None,
+            cache_dir: default_cache_dir(),
+            image_size: None,
+            fit: Fit::default(),
+            bad_images: BadImages::default(),
+            validation: 0.1,
+            test: 0.1,
+        }
+    }
+
+    /// Whether the data is only measured, so that classes may lack training images.
+    pub(crate) fn measures_only(&self) -> bool {
+        self.test >= 1.0
+    }
 }
 
 /// A file that could not be read as an image.
@@ -132,31 +198,4 @@ pub struct UnreadableImage {
     pub name: String,
     /// Why.
     pub reason: String,
-}
-
-/// Decoded, labelled images, all of one size, and their splits.
-pub struct Dataset {
-    /// The dataset's name, or the last part of its path.
-    pub name: String,
-    /// Class names by label.
-    pub classes: Vec<String>,
-    /// Size of every image.
-    pub shape: ImageShape,
-    /// Labels by image.
-    pub labels: Vec<u32>,
-    /// Names by image, for reports.
-    pub names: Vec<String>,
-    /// Images of each split, as indices.
-    pub train: Vec<u32>,
-    /// See [`Split::Validation`].
-    pub validation: Vec<u32>,
-    /// See [`Split::Test`].
-    pub test: Vec<u32>,
-    /// Files left out.
-    pub unreadable: Vec<UnreadableImage>,
-    /// Changes when any image, label or split changes: hexadecimal, 64 digits.
-    pub fingerprint: String,
-    /// How the splits came about, one sentence for people.
-    pub splits_note: String,
-    // pixels: Pixels,
 }

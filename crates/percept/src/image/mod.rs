@@ -1,5 +1,10 @@
 //! Pictures as bytes: decoding, orientation, resizing. Knows no labels, no tensors and no files of datasets.
 
+mod decode;
+mod resize;
+
+pub use decode::{decode, dimensions};
+pub use resize::resize;
 use serde::{Deserialize, Serialize};
 
 /// Height, width and channels of an image; memory order is height, width, channels.
