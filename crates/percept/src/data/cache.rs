@@ -66,7 +66,7 @@ pub(super) fn open(source: &Source, config: &DatasetConfig, listener: Listener) 
         Ok(Some(decoded)) => return refuse_unreadable(decoded, config, source),
         Ok(None) => {}
         Err(reason) => listener(Event::Note(format!(
-            "the decoded images in {} are damaged ({reason}) and are made again",
+            "the decoded images in {} cannot be used ({reason}) and are made again",
             path.display()
         ))),
     }

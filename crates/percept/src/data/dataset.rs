@@ -110,7 +110,9 @@ impl Dataset {
         let images = labels.len();
         let invalid = |what: String| Err(Error::invalid(format!("dataset {name}: {what}"), ""));
         if shape.is_empty() || pixels.len() != images * shape.len() {
-            return invalid(format!("{} bytes of pixels are not {images} images of {shape:?}", pixels.len()));
+            let ImageShape { height, width, channels } = shape;
+            let wanted = format!("{images} images of {height}×{width}×{channels}");
+            return invalid(format!("{} bytes of pixels are not {wanted}", pixels.len()));
         }
         if let Some(label) = labels.iter().find(|&&label| label as usize >= classes.len()) {
             return invalid(format!("label {label} is out of range: there are {} classes", classes.len()));

@@ -12,11 +12,11 @@ use std::{
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use super::{
     DatasetConfig, Event, Listener, Picture, Sample, Source, Split,
-    source::{and_more, check_classes, name_of, number_classes},
+    source::{and_more, check_classes, count, is_or_are, name_of, number_classes},
 };
 use crate::{Error, Result};
 
@@ -289,8 +289,11 @@ impl ClassFolder {
         let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
         let mut folder = Self { class: class_name(&relative), relative, ..Self::default() };
         let walk = WalkDir::new(&path).min_depth(1).follow_links(true);
-        let visible = |entry: &walkdir::DirEntry| !(entry.file_type().is_dir() && is_hidden_folder(entry.file_name()));
-        for entry in walk.into_iter().filter_entry(visible) {
+        let enters = |entry: &DirEntry| {
+            let skips = || is_hidden_folder(entry.file_name()) || leads_back(entry.path(), root);
+            !(entry.file_type().is_dir() && skips())
+        };
+        for entry in walk.into_iter().filter_entry(enters) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() => {}
                 Ok(entry) => folder.add(root, entry.path(), entry.metadata().ok().as_ref()),
@@ -390,12 +393,4 @@ fn slashed(relative: &Path) -> String {
 fn some(names: &[String]) -> String {
     let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
     format!("{shown}{}", and_more((names.len() + 1).saturating_sub(3)))
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
-fn is_or_are(n: usize) -> &'static str {
-    if n == 1 { "is" } else { "are" }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{
     DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
     reading::{ContentHash, PictureReader},
+    source::{count as count_of, is_or_are},
     splits::{self, Splits},
 };
 use crate::{Result, image::Image};
@@ -312,14 +313,12 @@ fn warn(classes: &[ClassCounts], duplicates: &Duplicates) -> Vec<String> {
             first.name, first.train
         ));
     }
-    if duplicates.across_splits > 0 {
-        warnings.push(format!(
-            "{} images are copies of an image in another split: figures on that split are too good",
-            duplicates.across_splits
-        ));
-    }
-    if duplicates.other_label > 0 {
-        warnings.push(format!("{} images are copies of an image with another label", duplicates.other_label));
+    let copies = [
+        (duplicates.across_splits, "in another split: figures on that split are too good"),
+        (duplicates.other_label, "with another label"),
+    ];
+    for (n, where_and_why) in copies.into_iter().filter(|(n, _)| *n > 0) {
+        warnings.push(format!("{} {} identical to one {where_and_why}", count_of(n, "image"), is_or_are(n)));
     }
     warnings
 }

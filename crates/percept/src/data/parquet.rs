@@ -7,11 +7,15 @@ mod rows;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use ::parquet::file::{reader::FileReader, serialized_reader::SerializedFileReader};
+use ::parquet::{
+    errors::{ParquetError, Result as ParquetResult},
+    file::{metadata::ColumnChunkMetaData, reader::FileReader, serialized_reader::SerializedFileReader},
+};
 use sha2::{Digest, Sha256};
 
 use self::{
@@ -193,7 +197,26 @@ fn name_classes<'a>(labels: impl Iterator<Item = &'a Label>) -> Vec<String> {
 
 fn open_file(path: &Path) -> Result<SerializedFileReader<File>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
-    SerializedFileReader::new(file).map_err(|error| damaged(path, &error))
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let reader = guard(|| SerializedFileReader::new(file)).map_err(|error| damaged(path, &error))?;
+    let chunks = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+    match chunks.into_iter().all(|chunk| lies_within(chunk, length)) {
+        true => Ok(reader),
+        false => Err(damaged(path, &"a column lies outside the file")),
+    }
+}
+
+/// Whether a column's place makes sense: the reader takes it for granted.
+fn lies_within(chunk: &ColumnChunkMetaData, length: u64) -> bool {
+    let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+    let (start, size) = (u64::try_from(start), u64::try_from(chunk.compressed_size()));
+    matches!((start, size), (Ok(start), Ok(size)) if start.checked_add(size).is_some_and(|end| end <= length))
+}
+
+/// Turns a panic of the reader on a hostile file into an error.
+fn guard<T>(read: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
+    panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(ParquetError::General("its contents make no sense".to_owned())))
 }
 
 fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {

@@ -168,6 +168,16 @@ pub(super) fn and_more(count: usize) -> String {
     }
 }
 
+/// "1 image", "2 images".
+pub(super) fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// The verb after [`count`].
+pub(super) fn is_or_are(n: usize) -> &'static str {
+    if n == 1 { "is" } else { "are" }
+}
+
 /// What a look at some of a source's images tells, before any is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, ErrorKind, Read},
     path::Path,
 };
 
@@ -86,7 +86,7 @@ pub(super) fn encode(facts: &Facts) -> Vec<u8> {
 pub(super) fn load(path: &Path, classes: usize) -> Result<Option<Decoded>, String> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
     let mut header = [0; HEADER];

@@ -11,7 +11,7 @@ use ::parquet::{
 };
 use serde_json::Value;
 
-use super::{UNLABELLED, damaged};
+use super::{UNLABELLED, damaged, guard};
 use crate::{Error, Result};
 
 const IMAGE_NAMES: [&str; 2] = ["image", "img"];
@@ -92,8 +92,7 @@ impl Columns {
             let read = || reader.get_row_group(group)?.get_column_reader(self.label);
             let rows = reader.metadata().row_group(group).num_rows();
             let rows = usize::try_from(rows).map_err(|_| damaged(path, &format!("a group of {rows} rows")))?;
-            let column = read().map_err(|error| damaged(path, &error))?;
-            let read = read_group(column, rows, &mut texts).map_err(|error| damaged(path, &error))?;
+            let read = guard(|| read_group(read()?, rows, &mut texts)).map_err(|error| damaged(path, &error))?;
             let Some(read) = read else {
                 return Err(Error::invalid(
                     format!("the labels of {} are neither whole numbers nor text", path.display()),

@@ -11,7 +11,7 @@ use ::parquet::{
 
 use super::{
     super::{Picture, Sample},
-    Part, UNLABELLED, damaged, open_file,
+    Part, UNLABELLED, damaged, guard, open_file,
 };
 use crate::Result;
 
@@ -76,7 +76,7 @@ impl Rows {
             self.open = Some(OpenFile::new(index, open_file(&part.path)?));
         }
         let open = self.open.as_mut().ok_or_else(|| damaged(&part.path, &"it could not be opened"))?;
-        let (bytes, path) = open.read(part, row).map_err(|error| damaged(&part.path, &error))?;
+        let (bytes, path) = guard(|| open.read(part, row)).map_err(|error| damaged(&part.path, &error))?;
         Ok(Sample {
             name: format!("{}#{row}", part.name),
             label: part.labels[row],
