@@ -1,19 +1,19 @@
 //! A folder of pictures: `root/<class>/*` or `root/{train,val,test}/<class>/*`. Lists names and sizes, reads no
 //! picture, and sorts by bytes, so that the order is the same on every system.
 
+mod walk;
+
 use std::{
-    collections::{BTreeMap, HashMap},
-    ffi::OsStr,
-    fs::{self, Metadata},
+    collections::HashMap,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::UNIX_EPOCH,
 };
 
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use walkdir::{DirEntry, WalkDir};
 
+pub(super) use self::walk::{Stamp, stamp};
+use self::walk::{Tree, is_hidden, walk};
 use super::{
     DatasetConfig, Event, Listener, Picture, Sample, Source, Split,
     source::{and_more, check_classes, count, is_or_are, name_of, number_classes},
@@ -30,10 +30,7 @@ pub(super) fn is_image(path: &Path) -> bool {
 
 /// Opens a folder of class folders.
 pub(super) fn open(root: &Path, config: &DatasetConfig, listener: Listener) -> Result<Source> {
-    let mut listing = Listing::read(root)?;
-    if listing.is_split() {
-        listing.move_splits_up()?;
-    }
+    let listing = Listing::read(root)?;
     listing.check(root)?;
     for note in listing.notes() {
         listener(Event::Note(note));
@@ -60,14 +57,7 @@ pub(super) struct ListedFile {
     pub path: PathBuf,
     pub label: u32,
     pub split: Option<Split>,
-    /// Length and time of the last change.
-    pub stamp: (u64, u128),
-}
-
-/// Length and time of the last change, in nanoseconds.
-pub(super) fn stamp(metadata: &Metadata) -> (u64, u128) {
-    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    (metadata.len(), changed.map_or(0, |time| time.as_nanos()))
+    pub stamp: Stamp,
 }
 
 /// A text that changes when a name, a label, a size or a time does.
@@ -99,19 +89,13 @@ pub(super) fn serve(files: Vec<ListedFile>) -> super::SampleReader {
 }
 
 /// A folder that may be a class, with every picture in it, however deep.
-#[derive(Default)]
 struct ClassFolder {
     /// Path relative to the root.
     relative: PathBuf,
     class: String,
     split: Option<Split>,
-    images: Vec<Found>,
+    images: Vec<walk::File>,
     strays: Vec<Stray>,
-}
-
-struct Found {
-    relative: PathBuf,
-    stamp: (u64, u128),
 }
 
 /// A file that is no picture, or is not where a class would be.
@@ -132,58 +116,38 @@ struct Listing {
 
 impl Listing {
     fn read(root: &Path) -> Result<Self> {
-        let (directories, files) = list(root)?;
-        let directories = directories.into_par_iter().map(|path| ClassFolder::read(root, path));
-        Ok(Self {
-            root: root.to_owned(),
-            folders: directories.collect::<Result<_>>()?,
-            strays: files.into_iter().map(|path| Stray::new(root, &path)).collect(),
-            ignored_folders: Vec::new(),
-        })
-    }
-
-    /// Whether the folders are splits rather than classes. "train" can be a class as well, beside "bus" and "car":
-    /// it is a split where nothing but splits stand beside it, or where two splits hold folders.
-    fn is_split(&self) -> bool {
-        let filled = || self.folders.iter().filter(|folder| !folder.images.is_empty());
-        let named = |folder: &&ClassFolder| Split::from_word(&folder.class).is_some();
-        let has_folders = |folder: &&ClassFolder| folder.images.iter().any(|i| i.relative.components().count() > 2);
-        filled().any(|folder| named(&folder))
-            && (filled().all(|folder| named(&folder)) || filled().filter(named).filter(has_folders).count() > 1)
-    }
-
-    /// Turns `train/cat/1.jpg` of the folder "train" into `train/cat` of the class "cat".
-    fn move_splits_up(&mut self) -> Result<()> {
-        let mut folders: BTreeMap<PathBuf, ClassFolder> = BTreeMap::new();
-        for folder in std::mem::take(&mut self.folders) {
-            let Some(split) = Split::from_word(&folder.class) else {
-                self.ignored_folders.push(folder.relative);
-                continue;
-            };
-            let (directories, _) = list(&self.root.join(&folder.relative))?;
-            for directory in directories {
-                let relative = folder.relative.join(directory.file_name().unwrap_or_default());
-                let class = class_name(&relative);
-                folders.insert(
-                    relative.clone(),
-                    ClassFolder { relative, class, split: Some(split), ..Default::default() },
-                );
-            }
-            for image in folder.images {
-                match folders.get_mut(&first_two(&image.relative)) {
-                    Some(class) => class.images.push(image),
-                    None => self.strays.push(Stray { relative: image.relative, is_image: true }),
-                }
-            }
-            for stray in folder.strays {
-                match folders.get_mut(&first_two(&stray.relative)) {
-                    Some(class) => class.strays.push(stray),
-                    None => self.strays.push(stray),
-                }
+        let mut tree = walk(root)?;
+        tree.folders.sort_unstable();
+        let is_split = has_splits(&tree);
+        let mut listing = Self { root: root.to_owned(), ..Self::default() };
+        let mut places: HashMap<PathBuf, usize> = HashMap::new();
+        for relative in tree.folders {
+            let depth = relative.components().count();
+            let split = if is_split { Split::from_word(&first_name(&relative)) } else { None };
+            if is_split && split.is_none() {
+                listing.ignored_folders.extend((depth == 1).then_some(relative));
+            } else if depth == 1 + usize::from(is_split) {
+                let class = relative.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                places.insert(relative.clone(), listing.folders.len());
+                listing.folders.push(ClassFolder { relative, class, split, images: Vec::new(), strays: Vec::new() });
             }
         }
-        self.folders = folders.into_values().collect();
-        Ok(())
+        for file in tree.files {
+            let class: PathBuf = file.relative.components().take(1 + usize::from(is_split)).collect();
+            let is_image = is_picture(&file);
+            match places.get(&class) {
+                Some(&folder) if is_image => listing.folders[folder].images.push(file),
+                Some(&folder) => listing.folders[folder].strays.push(Stray { relative: file.relative, is_image }),
+                None if listing.is_ignored(&file.relative) => {}
+                None => listing.strays.push(Stray { relative: file.relative, is_image }),
+            }
+        }
+        listing.strays.sort_unstable_by(|a, b| a.relative.cmp(&b.relative));
+        Ok(listing)
+    }
+
+    fn is_ignored(&self, relative: &Path) -> bool {
+        self.ignored_folders.iter().any(|folder| relative.starts_with(folder))
     }
 
     /// Refuses what cannot be understood as classes.
@@ -221,7 +185,8 @@ impl Listing {
     fn check_class_folders(&self) -> Result<()> {
         let known = |class: &str| self.folders.iter().any(|folder| folder.class == class && !folder.images.is_empty());
         for folder in self.folders.iter().filter(|folder| folder.images.is_empty()) {
-            let visible = folder.strays.iter().find(|stray| !stray.is_system_file());
+            let visible =
+                folder.strays.iter().filter(|stray| !stray.is_system_file()).min_by_key(|stray| &stray.relative);
             if let (Some(stray), false) = (visible, known(&folder.class)) {
                 return Err(Error::invalid(
                     format!(
@@ -241,7 +206,9 @@ impl Listing {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let strays = || self.strays.iter().chain(self.folders.iter().flat_map(|folder| &folder.strays));
-        let files: Vec<_> = strays().filter(|stray| !stray.is_image).map(|stray| slashed(&stray.relative)).collect();
+        let mut files: Vec<_> =
+            strays().filter(|stray| !stray.is_image).map(|stray| slashed(&stray.relative)).collect();
+        files.sort_unstable();
         if !files.is_empty() {
             notes.push(format!(
                 "ignored {} that {} no image: {}",
@@ -284,54 +251,27 @@ impl Listing {
     }
 }
 
-impl ClassFolder {
-    fn read(root: &Path, path: PathBuf) -> Result<Self> {
-        let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
-        let mut folder = Self { class: class_name(&relative), relative, ..Self::default() };
-        let walk = WalkDir::new(&path).min_depth(1).follow_links(true);
-        let enters = |entry: &DirEntry| {
-            let skips = || is_hidden_folder(entry.file_name()) || leads_back(entry.path(), root);
-            !(entry.file_type().is_dir() && skips())
-        };
-        for entry in walk.into_iter().filter_entry(enters) {
-            match entry {
-                Ok(entry) if entry.file_type().is_dir() => {}
-                Ok(entry) => folder.add(root, entry.path(), entry.metadata().ok().as_ref()),
-                Err(error) if error.loop_ancestor().is_some() => {}
-                Err(error) => folder.add_unreachable(root, error)?,
-            }
+/// Whether the folders are splits rather than classes. "train" can be a class as well, beside "bus" and "car": it is
+/// a split where nothing but splits stand beside it, or where two splits hold folders.
+fn has_splits(tree: &Tree) -> bool {
+    let mut filled: HashMap<String, bool> = HashMap::new(); // whether a folder of images holds them in folders
+    for file in tree.files.iter().filter(|file| is_picture(file)) {
+        let depth = file.relative.components().count();
+        if depth > 1 {
+            *filled.entry(first_name(&file.relative)).or_default() |= depth > 2;
         }
-        Ok(folder)
     }
+    let splits = || filled.iter().filter(|(name, _)| Split::from_word(name).is_some());
+    splits().count() > 0
+        && (splits().count() == filled.len() || splits().filter(|(_, in_folders)| **in_folders).count() > 1)
+}
 
-    fn add(&mut self, root: &Path, path: &Path, metadata: Option<&Metadata>) {
-        let is_file = metadata.is_none_or(Metadata::is_file); // pipes and sockets are never opened
-        let stray = Stray::new(root, path);
-        if stray.is_image && is_file {
-            self.images.push(Found { relative: stray.relative, stamp: metadata.map_or((0, 0), stamp) });
-        } else {
-            self.strays.push(Stray { is_image: false, ..stray });
-        }
-    }
-
-    /// A link that leads nowhere is listed, so that reading it names it; a folder that is closed is an error.
-    fn add_unreachable(&mut self, root: &Path, error: walkdir::Error) -> Result<()> {
-        let path = error.path().unwrap_or(root).to_owned();
-        if path.is_symlink() {
-            self.add(root, &path, None);
-            return Ok(());
-        }
-        Err(Error::io("read", path)(error.into()))
-    }
+fn is_picture(file: &walk::File) -> bool {
+    let hidden = file.relative.file_name().is_some_and(is_hidden);
+    file.is_regular && !hidden && is_image(&file.relative)
 }
 
 impl Stray {
-    fn new(root: &Path, path: &Path) -> Self {
-        let relative = path.strip_prefix(root).unwrap_or(path).to_owned();
-        let hidden = relative.file_name().is_some_and(is_hidden);
-        Self { is_image: !hidden && is_image(&relative), relative }
-    }
-
     fn file_name(&self) -> String {
         self.relative.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
@@ -343,44 +283,8 @@ impl Stray {
     }
 }
 
-/// The folders and the files of a folder, hidden folders left out, links followed.
-fn list(root: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let (mut directories, mut files) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(root).map_err(Error::io("read", root))? {
-        let entry = entry.map_err(Error::io("read", root))?;
-        let path = entry.path();
-        match path.is_dir() {
-            true if is_hidden_folder(&entry.file_name()) || leads_back(&path, root) => {}
-            true => directories.push(path),
-            false => files.push(path),
-        }
-    }
-    directories.sort();
-    files.sort();
-    Ok((directories, files))
-}
-
-/// Whether a link leads to the folder that it stands in, or to one above.
-fn leads_back(path: &Path, root: &Path) -> bool {
-    let above = || Some(fs::canonicalize(root).ok()?.starts_with(fs::canonicalize(path).ok()?));
-    path.is_symlink() && above().unwrap_or(false)
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
-/// Folders that tools leave behind: `.git`, `.ipynb_checkpoints`, what macOS adds to archives.
-fn is_hidden_folder(name: &OsStr) -> bool {
-    is_hidden(name) || name == "__MACOSX"
-}
-
-fn class_name(relative: &Path) -> String {
-    relative.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn first_two(relative: &Path) -> PathBuf {
-    relative.components().take(2).collect()
+fn first_name(relative: &Path) -> String {
+    relative.components().next().map_or_else(String::new, |part| part.as_os_str().to_string_lossy().into_owned())
 }
 
 /// A relative path with `/` on every system.

@@ -201,7 +201,10 @@ pub fn probe(source: &Source) -> Result<Probe> {
     const LOOKS: usize = 256;
     let samples = (source.samples)()?;
     let total = known_length(&*samples);
-    let stride = total.map_or(1, |total| total.div_ceil(LOOKS).max(1));
+    let mut samples = samples.peekable();
+    let is_raw = matches!(samples.peek(), Some(Ok(Sample { picture: Picture::Pixels(_), .. })));
+    // Raw pixels share one size by nature, and skipping over them may mean unpacking an archive.
+    let stride = if is_raw { 1 } else { total.map_or(1, |total| total.div_ceil(LOOKS).max(1)) };
     let mut sizes = Vec::new();
     for sample in samples.step_by(stride).take(LOOKS) {
         sizes.extend(header_size(&sample?.picture));

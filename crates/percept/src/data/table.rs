@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     BadImages, DatasetConfig, Event, Listener, Source, Split,
-    folder::{ListedFile, identify, serve, stamp},
+    folder::{ListedFile, Stamp, identify, serve, stamp},
     source::{and_more, check_classes, name_of, number_classes},
 };
 use crate::{Error, Result};
@@ -145,7 +145,7 @@ fn normalise(column: &str) -> String {
 
 /// Where a file is, and its length and time; nothing for those if it is not there. A table written on Windows
 /// works elsewhere too.
-fn locate(folder: &Path, file: &str) -> (PathBuf, Option<(u64, u128)>) {
+fn locate(folder: &Path, file: &str) -> (PathBuf, Option<Stamp>) {
     let look = |name: &str| {
         let path = folder.join(name);
         let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file);

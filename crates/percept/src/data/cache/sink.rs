@@ -189,3 +189,39 @@ fn check_memory(path: &Path, bytes: usize, error: &io::Error) -> Result<()> {
         "choose a folder with room for them: --cache DIR or PERCEPT_CACHE",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_midway_loses_no_pixel() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let notes = Mutex::new(Vec::new());
+        let listen = |event: Event| notes.lock().unwrap().push(format!("{event:?}"));
+        let mut sink = Sink::new(folder.path().join("decoded/x.percept"), &listen);
+        sink.deserves_file = true;
+        sink.write(&[1, 2, 3]).unwrap();
+        let Place::File { file, written } = sink.place else { panic!("this deserves a file") };
+        let path = file.into_temp_path();
+        let read_only = NamedTempFile::from_parts(File::open(&path).unwrap(), path);
+        sink.place = Place::File { file: read_only, written };
+        sink.write(&[4, 5]).unwrap();
+        sink.write(&[6]).unwrap();
+        let facts = Facts { labels: vec![0; 6], listed: vec![6], ..Facts::default() };
+        let decoded = sink.finish(ImageShape { height: 1, width: 1, channels: 1 }, facts).unwrap();
+        assert_eq!(decoded.pixels.slice(0, 6), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(fs::read_dir(folder.path().join("decoded")).unwrap().count(), 0);
+        assert!(notes.lock().unwrap()[0].contains("decoded images stay in memory"));
+    }
+
+    #[test]
+    fn what_memory_cannot_hold_is_refused() {
+        let error = check_memory(Path::new("cache/x"), MAX_MEMORY + 1, &io::Error::other("disk full")).unwrap_err();
+        let message = "the decoded images take more than 1 GiB of memory, and cache cannot be written: disk full";
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.hint(), Some("choose a folder with room for them: --cache DIR or PERCEPT_CACHE"));
+    }
+}

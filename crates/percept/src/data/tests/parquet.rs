@@ -211,7 +211,7 @@ fn damage_anywhere_is_an_error_and_no_panic() {
     let path = place.root().join("p.parquet");
     write(&path, &rows(&[0, 1, 2, 0, 1, 2, 1, 2]), 3, Some(HUGGING_FACE));
     let sound = fs::read(&path).unwrap();
-    for at in 0..sound.len() {
+    for at in (0..sound.len()).step_by(7) {
         let mut bytes = sound.clone();
         bytes[at] = bytes[at].wrapping_add(1 + (at % 255) as u8);
         fs::write(&path, &bytes).unwrap();
@@ -219,7 +219,7 @@ fn damage_anywhere_is_an_error_and_no_panic() {
             let _: Vec<_> = (source.samples)().unwrap().collect();
         }
     }
-    for length in 0..sound.len() {
+    for length in (0..sound.len()).step_by(13) {
         fs::write(&path, &sound[..length]).unwrap();
         assert!(Source::open(&place.config_of(&path), &|_| {}).is_err(), "cut to {length} bytes");
     }

@@ -50,6 +50,6 @@ fn sixty_thousand_files() {
     assert!((4_700..5_300).contains(&dataset.validation.len()), "{}", dataset.splits_note);
     let start = std::time::Instant::now();
     let again = Dataset::open(&config, &place.listen()).unwrap();
-    eprintln!("from the cache: {:?}", start.elapsed());
+    eprintln!("60,000 files opened from the cache in {:?}", start.elapsed());
     assert_eq!(again.fingerprint, dataset.fingerprint);
 }
