@@ -1,6 +1,12 @@
 //! Pictures as bytes: decoding, orientation, resizing. Knows no labels, no tensors and no files of datasets.
 
+mod decode;
+mod resize;
+
 use serde::{Deserialize, Serialize};
+
+pub use decode::{MAX_PIXELS, decode, dimensions, dimensions_of_file};
+pub use resize::{PADDING, encode_png, resize};
 
 /// Height, width and channels of an image; memory order is height, width, channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +47,7 @@ pub enum Fit {
     /// The whole picture, its sides scaled apart: nothing is lost, shapes are distorted.
     #[default]
     Stretch,
-    /// The whole picture, the rest filled with the mean grey: nothing is lost, pixels are unused.
+    /// The whole picture, the rest filled with a mean grey ([`PADDING`]): nothing is lost, pixels are unused.
     Pad,
     /// The middle of the picture: no distortion, the edges are lost.
     Crop,
