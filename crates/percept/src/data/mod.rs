@@ -1,6 +1,8 @@
 //! Labelled images: where they come from, how they are split, and the batches that training reads.
 //! Knows no tensors and no models.
 
+pub mod named;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

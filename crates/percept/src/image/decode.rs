@@ -96,8 +96,8 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
 
 /// The size stands in the first chunk; the decoder itself would read on to the pixels before it tells.
 fn check_png_size(bytes: &[u8]) -> Result<(), String> {
-    match bytes.get(16..24).and_then(|size| size.as_chunks::<4>().0.try_into().ok()) {
-        Some([width, height]) => check_size(u32::from_be_bytes(width).into(), u32::from_be_bytes(height).into()),
+    match bytes.get(16..24).and_then(|size| size.as_chunks::<4>().0.first_chunk()) {
+        Some(&[width, height]) => check_size(u32::from_be_bytes(width).into(), u32::from_be_bytes(height).into()),
         None => Err("truncated PNG".into()),
     }
 }
