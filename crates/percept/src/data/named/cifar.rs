@@ -95,13 +95,13 @@ impl Kind {
 
 /// Looks for the batches in a folder: straight in it, in an official sub-folder, or in an official archive.
 pub(super) fn locate(folder: &Path, kind: &Kind) -> Found<Files> {
-    match locate_folder(folder, kind) {
-        Found::All(path) => return Found::All(Files::Folder(path)),
-        Found::Part(missing) => return Found::Part(missing),
-        Found::Nothing => {}
-    }
     let archive = kind.archives.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    archive.map_or(Found::Nothing, |path| Found::All(Files::Archive(path)))
+    match (locate_folder(folder, kind), archive) {
+        (Found::All(path), _) => Found::All(Files::Folder(path)),
+        (_, Some(path)) => Found::All(Files::Archive(path)),
+        (Found::Part(missing), None) => Found::Part(missing),
+        (Found::Nothing, None) => Found::Nothing,
+    }
 }
 
 fn locate_folder(folder: &Path, kind: &Kind) -> Found<PathBuf> {
@@ -228,7 +228,7 @@ impl Batch {
             Some(images) if found != images * stride => {
                 return Err(format!("expected {} bytes ({images} images of {stride}), found {found}", images * stride));
             }
-            None if found == 0 || found % stride != 0 => {
+            None if found == 0 || !found.is_multiple_of(stride) => {
                 return Err(format!("expected whole images of {stride} bytes, found {found} bytes"));
             }
             _ => {}

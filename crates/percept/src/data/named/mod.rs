@@ -45,7 +45,12 @@ pub fn is_name(name: &str) -> bool {
 /// [`Error::Missing`] for an unknown name, [`Error::Download`] if the data is nowhere and cannot be fetched, and
 /// [`Error::Damaged`] for files that are not what they should be; some of that shows only when samples are read.
 pub fn open(name: &str, config: &DatasetConfig, listener: Listener) -> Result<Source> {
-    open_entry(find(name)?, &find::Places::from_environment(config), listener)
+    let entry = find(name)?;
+    if let Some(folder) = config.data_dir.as_ref().filter(|folder| !folder.is_dir()) {
+        let hint = "check the path for a typing mistake, or leave the folder out";
+        return Err(Error::missing(format!("the data folder {} does not exist", folder.display()), hint));
+    }
+    open_entry(entry, &find::Places::from_environment(config), listener)
 }
 
 fn open_entry(entry: &'static Entry, places: &find::Places, listener: Listener) -> Result<Source> {
@@ -56,7 +61,7 @@ fn open_entry(entry: &'static Entry, places: &find::Places, listener: Listener) 
         return Ok(source);
     }
     download::fetch_all(entry, places, listener)?;
-    find::find(entry, places, listener)?.ok_or_else(|| {
+    find::find(entry, places, &|_| {})?.ok_or_else(|| {
         let folder = places.download_folder(entry);
         Error::missing(format!("{} is not in {} after its download", entry.name, folder.display()), "try again")
     })
@@ -97,7 +102,11 @@ pub fn closest(name: &str) -> Option<&'static Entry> {
     let distance = |entry: &Entry| {
         let known = simplify(entry.name);
         // A name that was only begun is close, however much is missing.
-        if typed.len() >= 3 && known.starts_with(&typed) { 1 } else { edit_distance(&typed, &known) }
+        if typed.len() >= 3 && known.len() > typed.len() && known.starts_with(&typed) {
+            1
+        } else {
+            edit_distance(&typed, &known)
+        }
     };
     let (distance, entry) = catalogue().iter().map(|entry| (distance(entry), entry)).min_by_key(|pair| pair.0)?;
     (distance <= typed.len() / 4 + 1 && distance < typed.len()).then_some(entry)

@@ -123,6 +123,37 @@ fn offline_the_error_names_file_address_and_folder() {
 }
 
 #[test]
+fn a_mirror_stands_in_for_the_official_address() {
+    let root = tempfile::tempdir().unwrap();
+    let mirror = Some("http://mirror.example/data/".to_string());
+    let places = find::Places { mirror, ..places(&[], root.path()) };
+    let error = open_entry(find("emnist-letters").unwrap(), &places, &quiet).err().unwrap();
+    let text = error.to_string();
+    assert!(text.starts_with("cannot download http://mirror.example/data/emnist/gzip.zip: "), "{text}");
+    let hint = error.hint().unwrap();
+    let by_hand = "fetch gzip.zip by hand from https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip and put it into ";
+    assert!(hint.starts_with(by_hand), "{hint}");
+}
+
+#[test]
+fn a_data_folder_that_is_not_there_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("typo");
+    let config = DatasetConfig {
+        data: "mnist".into(),
+        data_dir: Some(folder.clone()),
+        cache_dir: root.path().into(),
+        image_size: None,
+        fit: Default::default(),
+        bad_images: Default::default(),
+        validation: 0.0,
+        test: 0.0,
+    };
+    let error = open("mnist", &config, &quiet).err().unwrap();
+    assert_eq!(error.to_string(), format!("the data folder {} does not exist", folder.display()));
+}
+
+#[test]
 fn digits_need_nothing() {
     let root = tempfile::tempdir().unwrap();
     let source = open_entry(find("digits").unwrap(), &places(&[], root.path()), &quiet).unwrap();

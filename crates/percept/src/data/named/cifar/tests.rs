@@ -143,7 +143,7 @@ fn damage_is_named_with_what_was_expected() {
     );
     assert_eq!(
         python_case(b"cposix\nsystem\n(S'id'\ntR.".to_vec()),
-        "data_batch_1 is damaged: refuses to call posix.system (at byte 0 of 25)"
+        "data_batch_1 is damaged: refuses to call posix.system (at byte 0 of 24)"
     );
     let half = python(&[1, 2]);
     let text = python_case(half[..half.len() / 2].to_vec());

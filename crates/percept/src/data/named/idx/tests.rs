@@ -185,7 +185,7 @@ fn damage_is_named() {
     );
     let packed = gzip(&idx(&[3, 2, 3], &[7; 18]));
     let text = damage(images, packed[..packed.len() - 12].to_vec());
-    assert!(text.starts_with("train-images-idx3-ubyte is damaged: it ends inside image"), "{text}");
+    assert!(text.starts_with("train-images-idx3-ubyte is damaged: it ends inside "), "{text}");
     let mut wrong = packed.clone();
     let at = wrong.len() - 8;
     wrong[at] ^= 1;

@@ -1,4 +1,4 @@
-use super::*;
+use super::{machine::MAX_VALUES, *};
 
 /// What Python 2 wrote: a dict of byte strings, a list of labels, an array of u8 (as CIFAR's batches).
 pub(in super::super) fn python2_batch(labels: &[u8], pixels: &[u8], width: usize) -> Vec<u8> {
@@ -56,7 +56,7 @@ fn a_python_2_batch_is_read_as_data() {
 #[test]
 fn whatever_would_call_code_is_refused_by_name() {
     let reason = |bytes: &[u8]| read(bytes).unwrap_err();
-    assert_eq!(reason(b"cposix\nsystem\n(S'id'\ntR."), "refuses to call posix.system (at byte 0 of 25)");
+    assert_eq!(reason(b"cposix\nsystem\n(S'id'\ntR."), "refuses to call posix.system (at byte 0 of 24)");
     assert_eq!(
         reason(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93."),
         "refuses to call builtins.eval (at byte 18 of 20)"
