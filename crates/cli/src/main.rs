@@ -1,1 +1,31 @@
-fn main() {}
+//! The `percept` program: reads the command line, calls the library, prints what it says.
+
+mod commands;
+mod printer;
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser;
+
+use commands::Command;
+
+/// Learns to recognise images from labelled pictures, and puts what it learned to work.
+#[derive(Parser)]
+#[command(name = "percept", version, max_term_width = 110, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    // Times count from the start of the process.
+    let started = Instant::now();
+    match Arguments::parse().command.run(started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if printer::reader_left(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

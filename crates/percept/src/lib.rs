@@ -5,7 +5,15 @@
 pub mod data;
 mod error;
 pub mod evaluate;
+pub mod files;
 pub mod image;
+pub mod model;
+pub mod ops;
+pub mod predict;
 pub mod report;
+pub mod train;
+pub mod weights;
 
 pub use error::{Error, Result};
+pub use evaluate::{Places, evaluate_model};
+pub use predict::{Classifier, Likelihood};

@@ -1,15 +1,28 @@
 //! Labelled images: where they come from, how they are split, and the batches that training reads.
 //! Knows no tensors and no models.
 
+pub mod augment;
+pub mod batches;
+mod cache;
+mod dataset;
+mod folder;
+pub mod inspect;
 pub mod named;
+mod random;
+mod source;
+mod splits;
+mod table;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use dataset::Dataset;
+pub use source::{Probe, probe};
+
 use crate::{
     Result,
-    image::{Fit, Image, ImageShape},
+    image::{Fit, Image},
 };
 
 /// What a part of the data may be used for.
@@ -136,29 +149,24 @@ pub struct UnreadableImage {
     pub reason: String,
 }
 
-/// Decoded, labelled images, all of one size, and their splits.
-pub struct Dataset {
-    /// The dataset's name, or the last part of its path.
-    pub name: String,
-    /// Class names by label.
-    pub classes: Vec<String>,
-    /// Size of every image.
-    pub shape: ImageShape,
-    /// Labels by image.
-    pub labels: Vec<u32>,
-    /// Names by image, for reports.
-    pub names: Vec<String>,
-    /// Images of each split, as indices.
-    pub train: Vec<u32>,
-    /// See [`Split::Validation`].
-    pub validation: Vec<u32>,
-    /// See [`Split::Test`].
-    pub test: Vec<u32>,
-    /// Files left out.
-    pub unreadable: Vec<UnreadableImage>,
-    /// Changes when any image, label or split changes: hexadecimal, 64 digits.
-    pub fingerprint: String,
-    /// How the splits came about, one sentence for people.
-    pub splits_note: String,
-    // pixels: Pixels,
+/// Where downloads and decoded images are kept: PERCEPT_CACHE, else the user's cache folder.
+pub fn default_cache_dir() -> PathBuf {
+    let own = || dirs::cache_dir().unwrap_or_else(std::env::temp_dir).join("percept");
+    std::env::var_os("PERCEPT_CACHE").map_or_else(own, PathBuf::from)
+}
+
+impl DatasetConfig {
+    /// A tenth for validation and a tenth for the test where the data has none, images in their own size.
+    pub fn new(data: &str, cache_dir: PathBuf) -> Self {
+        Self {
+            data: data.into(),
+            data_dir: None,
+            cache_dir,
+            image_size: None,
+            fit: Fit::default(),
+            bad_images: BadImages::default(),
+            validation: 0.1,
+            test: 0.1,
+        }
+    }
 }

@@ -3,7 +3,11 @@
 mod decode;
 mod resize;
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 pub use decode::{MAX_PIXELS, decode, dimensions, dimensions_of_file};
 pub use resize::{PADDING, encode_png, resize};
@@ -51,4 +55,21 @@ pub enum Fit {
     Pad,
     /// The middle of the picture: no distortion, the edges are lost.
     Crop,
+}
+
+/// Extensions that are taken for images, in small letters.
+pub const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
+
+/// The images in a folder, at any depth, in order.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    folder.read_dir().map_err(Error::io("read", folder))?;
+    let files = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(std::result::Result::ok);
+    let is_image = |path: &Path| {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        IMAGE_EXTENSIONS.contains(&extension.as_str())
+    };
+    Ok(files.filter(|file| file.file_type().is_file() && is_image(file.path())).map(|file| file.into_path()).collect())
 }

@@ -33,6 +33,14 @@ pub struct Entry {
     pub(super) layout: Layout,
 }
 
+impl Entry {
+    /// One line for a list: `CIFAR-10: small colour photographs of animals and vehicles; 60000 of 32x32 in 10 classes`.
+    pub fn summary(&self) -> String {
+        let (images, [height, width, _]) = (self.train + self.test, self.shape);
+        format!("{}: {}; {images} of {height}x{width} in {} classes", self.title, self.about, self.classes.len())
+    }
+}
+
 /// A published file.
 #[derive(Debug)]
 pub struct RemoteFile {

@@ -29,6 +29,11 @@ pub use catalogue::{Entry, RemoteFile, catalogue};
 use super::{DatasetConfig, Listener, Sample, SampleReader, Source};
 use crate::{Error, Result};
 
+/// The names of all datasets.
+pub fn names() -> Vec<&'static str> {
+    catalogue().iter().map(|entry| entry.name).collect()
+}
+
 /// Whether a word is the name of a dataset.
 pub fn is_name(name: &str) -> bool {
     catalogue().iter().any(|entry| entry.name == name)
@@ -84,10 +89,7 @@ fn find(name: &str) -> Result<&'static Entry> {
     catalogue().iter().find(|entry| entry.name == name).ok_or_else(|| {
         let hint = match closest(name) {
             Some(entry) => format!("did you mean {}?", entry.name),
-            None => {
-                let names: Vec<&str> = catalogue().iter().map(|entry| entry.name).collect();
-                format!("the names are {}; anything else is taken for a path", names.join(", "))
-            }
+            None => format!("the names are {}; anything else is taken for a path", names().join(", ")),
         };
         Error::missing(format!("no dataset is called \"{}\"", name.escape_debug()), hint)
     })

@@ -51,6 +51,8 @@ fn the_table_is_sound() {
     let count = |name: &str| classes(name).len();
     assert_eq!(["digits", "cifar10", "cifar100", "kmnist"].map(count), [10, 10, 100, 10]);
     assert_eq!(["emnist", "emnist-letters", "emnist-byclass", "emnist-bymerge"].map(count), [47, 26, 62, 47]);
+    let summary = "CIFAR-10: small colour photographs of animals and vehicles; 60000 of 32x32 in 10 classes";
+    assert_eq!(find("cifar10").unwrap().summary(), summary);
     assert!(classes("cifar100").is_sorted() && classes("cifar10").is_sorted());
 }
 

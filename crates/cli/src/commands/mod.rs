@@ -1,0 +1,68 @@
+//! One file a command.
+
+mod data;
+mod evaluate;
+mod graph;
+mod models;
+mod predict;
+mod train;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Learn from labelled images: a dataset's name, a folder, a CSV or a Parquet file
+    Train(Box<train::Arguments>),
+    /// Measure a trained model on labelled images
+    Evaluate(evaluate::Arguments),
+    /// Name what pictures show
+    Predict(predict::Arguments),
+    /// Show a model as a graph, before any data is read
+    Graph(graph::Arguments),
+    /// List the models
+    Models(models::Arguments),
+    /// List, fetch or inspect datasets
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+impl Command {
+    pub fn run(self, started: Instant) -> Result<()> {
+        match self {
+            Self::Train(arguments) => train::run(*arguments, started),
+            Self::Evaluate(arguments) => evaluate::run(arguments, started),
+            Self::Predict(arguments) => predict::run(arguments),
+            Self::Graph(arguments) => graph::run(&arguments),
+            Self::Models(arguments) => models::run(&arguments),
+            Self::Data(command) => data::run(command),
+        }
+    }
+}
+
+/// Where data is looked for and kept.
+#[derive(clap::Args, Default)]
+#[command(next_help_heading = "Data")]
+pub struct Places {
+    /// Look here first for named datasets; for data that lies in a place of its own
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<std::path::PathBuf>,
+    /// Keep downloads and decoded images here instead of in the user's cache folder; also PERCEPT_CACHE
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<std::path::PathBuf>,
+}
+
+impl Places {
+    pub fn cache_dir(&self) -> std::path::PathBuf {
+        self.cache.clone().unwrap_or_else(percept::data::default_cache_dir)
+    }
+}
+
+/// Sets how many threads compute. Results do not depend on it.
+pub fn use_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    anyhow::ensure!(threads > 0, "--threads 0 leaves nobody to compute");
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+}

@@ -1,0 +1,146 @@
+//! `percept predict`: names what pictures show.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use percept::{Classifier, Likelihood};
+use serde::Serialize;
+
+use crate::printer;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A run's folder or a model file
+    model: PathBuf,
+    /// Pictures, folders of pictures, or - for a picture on standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Likeliest classes to name
+    #[arg(long, value_name = "K", default_value_t = 3)]
+    top: usize,
+    /// table to read, json or csv for programs
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "table")]
+    format: Format,
+    /// How many threads compute
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// What became of one picture.
+#[derive(Serialize)]
+struct Answer {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predictions: Option<Vec<Row>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    class: String,
+    probability: f32,
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    super::use_threads(arguments.threads)?;
+    let mut classifier = Classifier::open(&arguments.model)?;
+    let files = list(&arguments.files)?;
+    let top = arguments.top.max(1);
+    let answers: Vec<Answer> = files.iter().map(|file| answer(&mut classifier, file, top)).collect();
+    match arguments.format {
+        Format::Table => print_table(&answers)?,
+        Format::Json => printer::json(&answers)?,
+        Format::Csv => print_csv(&answers)?,
+    }
+    let failed = answers.iter().filter(|answer| answer.error.is_some()).count();
+    if failed > 0 {
+        bail!("{failed} of {} pictures could not be read", answers.len());
+    }
+    Ok(())
+}
+
+/// Folders become the pictures in them, at any depth, in order.
+fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let pictures = percept::image::files_in(path)?;
+            if pictures.is_empty() {
+                bail!("{} holds no pictures", path.display());
+            }
+            files.extend(pictures);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn answer(classifier: &mut Classifier, file: &Path, top: usize) -> Answer {
+    let result = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input");
+        read.map_err(|error| format!("{error:#}")).and_then(|_| classifier.classify_bytes(&bytes))
+    } else {
+        classifier.classify_file(file).map_err(|error| describe(&error))
+    };
+    let file = file.display().to_string();
+    match result {
+        Ok(likelihoods) => {
+            let rows = likelihoods.into_iter().take(top);
+            let rows = rows.map(|Likelihood { class, probability }| Row { class, probability });
+            Answer { file, predictions: Some(rows.collect()), unknown: Some(false), error: None }
+        }
+        Err(error) => Answer { file, predictions: None, unknown: None, error: Some(error) },
+    }
+}
+
+fn describe(error: &percept::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text += &format!(": {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn print_table(answers: &[Answer]) -> Result<()> {
+    let width = answers.iter().map(|a| a.file.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Answer { file, predictions, error, .. } in answers {
+        let rows = predictions.iter().flatten().map(|r| format!("{} {:.1} %", r.class, 100.0 * r.probability));
+        let cells = error.clone().map_or_else(|| rows.collect::<Vec<_>>().join("   "), |e| format!("error: {e}"));
+        text += &format!("{file:<width$}   {cells}\n");
+    }
+    printer::result(text)
+}
+
+fn print_csv(answers: &[Answer]) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["file", "rank", "class", "probability", "error"])?;
+    for answer in answers {
+        if let Some(error) = &answer.error {
+            writer.write_record([&answer.file, "", "", "", error])?;
+        }
+        for (rank, row) in answer.predictions.iter().flatten().enumerate() {
+            let (rank, probability) = ((rank + 1).to_string(), row.probability.to_string());
+            writer.write_record([&answer.file, &rank, &row.class, &probability, ""])?;
+        }
+    }
+    printer::result(String::from_utf8(writer.into_inner()?)?)
+}

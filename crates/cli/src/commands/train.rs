@@ -1,0 +1,406 @@
+//! `percept train`: labelled images in, a trained classifier out.
+
+use std::{
+    path::PathBuf,
+    process,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use percept::{
+    data::{BadImages, augment::Flip, batches::Sampling},
+    image::Fit,
+    train::{
+        self, AugmentOptions, ClassWeights, Event, HistoryRow, OptimizerKind, Place, Preprocess, Schedule,
+        TrainOptions, TrainOutcome,
+    },
+};
+
+use super::Places;
+use crate::printer::{self, Progress};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A dataset's name (see percept data list), a folder of class folders, a CSV or a Parquet file
+    #[arg(required_unless_present_any = ["config", "resume"])]
+    data: Option<String>,
+
+    /// What learns: auto picks one by image size and says why; see percept models
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    model: Option<String>,
+    /// Features of the hidden layer of mlp; more learn more and take longer
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    hidden: Option<usize>,
+    /// What the first layer does with pixels: mean-image is the tutorial's, and needs small learning rates
+    #[arg(long, value_name = "HOW", help_heading = "Model", value_enum)]
+    preprocess: Option<PreprocessArgument>,
+
+    /// Side that images are brought to, N or HEIGHTxWIDTH; larger sees more and takes longer
+    #[arg(long, value_name = "N", help_heading = "Data", value_parser = parse_size)]
+    image_size: Option<[usize; 2]>,
+    /// How pictures of another shape are brought to it: crop only if the edges do not matter
+    #[arg(long, value_name = "HOW", help_heading = "Data", value_enum)]
+    fit: Option<FitArgument>,
+    /// What to do with files that cannot be read as images
+    #[arg(long, value_name = "HOW", help_heading = "Data", value_enum)]
+    bad_images: Option<BadImagesArgument>,
+    /// Share of the training images held out to choose by; 0 trains on all of them and keeps the last weights
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    validation: Option<f64>,
+    /// Share of all images held out to measure by, where the data has no test images of its own
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    test: Option<f64>,
+    #[command(flatten)]
+    places: Places,
+
+    /// Rounds over the training images; more when both accuracies still rise
+    #[arg(long, value_name = "N", help_heading = "Training", conflicts_with_all = ["steps", "time"])]
+    epochs: Option<f64>,
+    /// Batches to train on, instead of rounds
+    #[arg(long, value_name = "N", help_heading = "Training", conflicts_with = "time")]
+    steps: Option<u64>,
+    /// Train as well as it can within this wall time, such as 90s, 5m or 1h30m
+    #[arg(long, value_name = "TIME", help_heading = "Training", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// Images a step: smaller is noisier and often better, larger is faster
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    batch_size: Option<usize>,
+    /// Compute each batch in so many parts, when memory is short
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    accumulate: Option<usize>,
+    /// How batches are drawn: with-replacement is the textbook's, and brings its plain gradient descent on unchanged images
+    #[arg(long, value_name = "HOW", help_heading = "Training", value_enum)]
+    sampling: Option<SamplingArgument>,
+    /// How parameters follow their gradients
+    #[arg(long, value_name = "NAME", help_heading = "Training", value_enum)]
+    optimizer: Option<OptimizerArgument>,
+    /// The largest step: halve it when the loss jumps, double it when it creeps
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    learning_rate: Option<f64>,
+    /// Share of the old direction that each step keeps (beta1 of adamw)
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    momentum: Option<f64>,
+    /// Pull of the weights towards 0: raise it when training accuracy runs ahead of validation
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    weight_decay: Option<f64>,
+    /// How the learning rate moves
+    #[arg(long, value_name = "NAME", help_heading = "Training", value_enum)]
+    schedule: Option<ScheduleArgument>,
+    /// Share of the steps over which the learning rate rises from 0; for large rates and batches
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    warmup: Option<f64>,
+    /// Longest gradient; 1 tames a loss that jumps
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    gradient_clip: Option<f64>,
+    /// Share of the target spread over all classes, against overconfidence
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    label_smoothing: Option<f64>,
+    /// balanced: rare classes count as much as common ones
+    #[arg(long, value_name = "HOW", help_heading = "Training", value_enum)]
+    class_weights: Option<ClassWeightsArgument>,
+    /// Keep a running average of the parameters with this decay a step, such as 0.999 (EMA)
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    average: Option<f64>,
+    /// Stop after so many evaluations without a better validation accuracy
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    patience: Option<u64>,
+    /// Decides every random choice: same seed, same weights
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    seed: Option<u64>,
+
+    /// none: leave training images as they are, but for what other flags ask
+    #[arg(long, value_name = "WHICH", help_heading = "Augmentation", value_enum)]
+    augment: Option<AugmentArgument>,
+    /// Mirror images left to right; not for letters, digits or anything with a handedness
+    #[arg(long, value_name = "HOW", help_heading = "Augmentation", value_enum)]
+    flip: Option<FlipArgument>,
+    /// Shift images by up to so many pixels
+    #[arg(long, value_name = "PIXELS", help_heading = "Augmentation")]
+    crop: Option<usize>,
+    /// Vary brightness, contrast and saturation, such as 0.2; when light varies
+    #[arg(long, value_name = "X", help_heading = "Augmentation")]
+    color_jitter: Option<f64>,
+    /// One random change of form or colour an image; for long trainings
+    #[arg(long, value_name = "BOOL", help_heading = "Augmentation", num_args = 0..=1, default_missing_value = "true")]
+    trivial_augment: Option<bool>,
+    /// Blank a random rectangle with this probability; for long trainings
+    #[arg(long, value_name = "P", help_heading = "Augmentation")]
+    random_erasing: Option<f64>,
+    /// Blend pairs of images, such as 0.2; for long trainings
+    #[arg(long, value_name = "ALPHA", help_heading = "Augmentation")]
+    mixup: Option<f64>,
+    /// Paste parts of images into others, such as 1; for long trainings
+    #[arg(long, value_name = "ALPHA", help_heading = "Augmentation")]
+    cutmix: Option<f64>,
+
+    /// The run's folder, instead of runs/<data>-<model>-<n>
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    out: Option<PathBuf>,
+    /// Go on with a run that was stopped, exactly as if it had not been
+    #[arg(long, value_name = "DIR", help_heading = "Run", conflicts_with_all = ["data", "config", "out"])]
+    resume: Option<PathBuf>,
+    /// Repeat a run by its config.toml; other flags change its settings
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    config: Option<PathBuf>,
+    /// Seconds between checkpoints; lower where the power may fail
+    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
+    checkpoint_every: Option<f64>,
+    /// How many threads compute; results do not depend on it
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    threads: Option<usize>,
+    /// What computes
+    #[arg(long, value_name = "NAME", help_heading = "Run", value_enum, default_value = "cpu")]
+    device: Device,
+    /// Numbers that are computed with
+    #[arg(long, value_name = "NAME", help_heading = "Run", value_enum, default_value = "f32")]
+    precision: Precision,
+    /// Print one JSON object with the final figures, and nothing else
+    #[arg(long, help_heading = "Run")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Device {
+    Cpu,
+    Cuda,
+    Vulkan,
+    Metal,
+    Rocm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    F32,
+    Bf16,
+}
+
+/// The library knows nothing of the command line: each of its choices has a twin here.
+macro_rules! twin {
+    ($name:ident = $kind:ident { $($variant:ident),* }) => {
+        #[derive(Clone, Copy, ValueEnum)]
+        enum $name { $($variant),* }
+        impl From<$name> for $kind {
+            fn from(value: $name) -> Self {
+                match value { $($name::$variant => Self::$variant),* }
+            }
+        }
+    };
+}
+twin!(PreprocessArgument = Preprocess { MeanStd, MeanImage });
+twin!(FitArgument = Fit { Stretch, Pad, Crop });
+twin!(BadImagesArgument = BadImages { Skip, Fail });
+twin!(SamplingArgument = Sampling { EpochShuffle, WithReplacement });
+#[derive(Clone, Copy, ValueEnum)]
+enum OptimizerArgument {
+    Sgd,
+    #[value(name = "adamw")]
+    AdamW,
+    Muon,
+}
+twin!(ScheduleArgument = Schedule { Constant, Cosine, OneCycle, Step });
+twin!(ClassWeightsArgument = ClassWeights { None, Balanced });
+twin!(FlipArgument = Flip { None, Random, Alternating });
+
+impl From<OptimizerArgument> for OptimizerKind {
+    fn from(value: OptimizerArgument) -> Self {
+        match value {
+            OptimizerArgument::Sgd => Self::Sgd,
+            OptimizerArgument::AdamW => Self::AdamW,
+            OptimizerArgument::Muon => Self::Muon,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AugmentArgument {
+    Default,
+    None,
+}
+
+/// `64` or `48x64`.
+fn parse_size(text: &str) -> Result<[usize; 2], String> {
+    let side = |part: &str| match part.parse::<usize>() {
+        Ok(side) if (1..=4096).contains(&side) => Ok(side),
+        _ => Err(format!("\"{part}\" is not a side from 1 to 4096")),
+    };
+    match text.split_once('x') {
+        Some((height, width)) => Ok([side(height)?, side(width)?]),
+        None => side(text).map(|side| [side, side]),
+    }
+}
+
+pub fn run(arguments: Arguments, started: Instant) -> Result<()> {
+    if arguments.device != Device::Cpu {
+        bail!("this build computes on the CPU only; leave --device away");
+    }
+    if arguments.precision != Precision::F32 {
+        bail!("this build computes in f32 only; leave --precision away");
+    }
+    super::use_threads(arguments.threads)?;
+    let progress = Progress::new(arguments.json);
+    let place = match &arguments.resume {
+        Some(run) => Place::Resume(run.clone()),
+        None => Place::New(arguments.out.clone()),
+    };
+    let options = options(&arguments)?;
+    let watch = Watch::new(&progress, arguments.steps.is_some());
+    let outcome = train::train(&options, &place, started, stop_on_interrupt()?, &|event| watch.see(event));
+    progress.clear();
+    let outcome = outcome?;
+    if arguments.json {
+        return printer::json(&outcome);
+    }
+    tell(&outcome, &progress, started)
+}
+
+fn options(arguments: &Arguments) -> Result<TrainOptions> {
+    let mut options = match &arguments.config {
+        Some(path) => TrainOptions::read(path)?,
+        None => TrainOptions::default(),
+    };
+    macro_rules! take {
+        ($($field:ident),*) => {$(
+            if let Some(value) = arguments.$field.clone() {
+                options.$field = Some(value.into());
+            }
+        )*};
+    }
+    take!(
+        model,
+        hidden,
+        preprocess,
+        image_size,
+        fit,
+        bad_images,
+        validation,
+        test,
+        epochs,
+        steps,
+        batch_size,
+        accumulate,
+        sampling,
+        optimizer,
+        learning_rate,
+        momentum,
+        weight_decay,
+        schedule,
+        warmup,
+        gradient_clip,
+        label_smoothing,
+        class_weights,
+        average,
+        patience,
+        seed,
+        checkpoint_every
+    );
+    if let Some(data) = &arguments.data {
+        options.data.clone_from(data);
+    }
+    if arguments.epochs.is_some() || arguments.time.is_some() {
+        options.steps = None;
+    }
+    options.time = arguments.time.map(|time| time.as_secs_f64());
+    options.data_dir.clone_from(&arguments.places.data_dir);
+    options.cache_dir = Some(arguments.places.cache_dir());
+    options.augment = AugmentOptions {
+        none: arguments.augment == Some(AugmentArgument::None),
+        flip: arguments.flip.map(Into::into),
+        crop: arguments.crop,
+        color_jitter: arguments.color_jitter,
+        trivial_augment: arguments.trivial_augment,
+        random_erasing: arguments.random_erasing,
+        mixup: arguments.mixup,
+        cutmix: arguments.cutmix,
+    };
+    Ok(options)
+}
+
+/// The first Ctrl-C asks the training to end with everything saved; the second ends the process at once.
+fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        eprintln!("stopping after this step and saving; press Ctrl-C again to stop at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(&STOP)
+}
+
+/// Turns what the training reports into lines and bars.
+struct Watch<'a> {
+    progress: &'a Progress,
+    /// The tutorial's way: a line every hundred steps, on standard output.
+    by_steps: bool,
+    steps: AtomicU64,
+    /// When the bar last moved.
+    moved: Mutex<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(progress: &'a Progress, by_steps: bool) -> Self {
+        Self { progress, by_steps, steps: AtomicU64::new(0), moved: Mutex::new(Instant::now()) }
+    }
+
+    fn see(&self, event: Event) {
+        match event {
+            Event::Data(event) => self.progress.data(event),
+            Event::Note(text) => self.progress.note(&text),
+            Event::Begin { step, steps, batch_size, .. } => {
+                self.progress.clear();
+                self.steps.store(steps, Ordering::Relaxed);
+                let from = if step > 0 { format!(", going on after step {step}") } else { String::new() };
+                self.progress.line(&format!("training for {steps} steps of {batch_size} images{from}"));
+            }
+            Event::Step { step, loss, top1 } => self.step(step, loss, top1),
+            Event::Evaluated(row) if !self.by_steps => self.progress.line(&history_line(&row)),
+            Event::Evaluated(_) => {}
+        }
+    }
+
+    fn step(&self, step: u64, loss: f64, top1: f64) {
+        let steps = self.steps.load(Ordering::Relaxed);
+        if self.by_steps && (step.is_multiple_of(100) || step + 1 == steps) {
+            self.progress.result(&format!("Step {step:5}: training accuracy {top1:.2}"));
+        }
+        if let Ok(mut moved) = self.moved.lock()
+            && moved.elapsed() > Duration::from_millis(100)
+        {
+            *moved = Instant::now();
+            self.progress.bar(&format!("loss {loss:.3}"), step + 1, Some(steps), false);
+        }
+    }
+}
+
+fn history_line(row: &HistoryRow) -> String {
+    let train = format!("train loss {:.4}, accuracy {:.2} %", row.train_loss, 100.0 * row.train_top1);
+    let validation = match (row.validation_loss, row.validation_top1) {
+        (Some(loss), Some(top1)) => format!("   validation loss {loss:.4}, accuracy {:.2} %", 100.0 * top1),
+        _ => String::new(),
+    };
+    format!("epoch {:>5.1}   {:>6.1} s   {train}{validation}", row.epoch, row.seconds)
+}
+
+fn tell(outcome: &TrainOutcome, progress: &Progress, started: Instant) -> Result<()> {
+    if outcome.interrupted {
+        progress.line(&format!("stopped after step {}; everything is saved", outcome.steps));
+        progress.line(&format!("go on with: percept train --resume {}", outcome.run.display()));
+        return Ok(());
+    }
+    let mut text = String::new();
+    if let Some(scores) = &outcome.test {
+        text += &format!("Test accuracy {:.4}\n", scores.top1);
+    }
+    text += &format!("Total time: {:.2}s\n", started.elapsed().as_secs_f64());
+    printer::result(text)?;
+    let run = outcome.run.display();
+    progress.line(&format!("report:  {run}/report.html"));
+    progress.line(&format!("predict: percept predict {run} PICTURE..."));
+    Ok(())
+}

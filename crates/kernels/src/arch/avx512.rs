@@ -1,0 +1,60 @@
+//! AVX-512: 14 rows of two vectors fill 28 of the 32 registers.
+
+use std::arch::x86_64::{
+    __m512 as Vector, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
+};
+
+use super::micro_kernels;
+
+const LANES: usize = 16;
+
+micro_kernels! {
+    #[target_feature(enable = "avx512f")]
+    depth: 192, rows: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn zero() -> Vector {
+    _mm512_setzero_ps()
+}
+
+/// # Safety
+/// `from` can be read at `LANES` places.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_loadu_ps(from) }
+}
+
+/// # Safety
+/// `into` can be written at `LANES` places.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store(into: *mut f32, value: Vector) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_storeu_ps(into, value) }
+}
+
+/// # Safety
+/// `from` can be read.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn splat(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise.
+    _mm512_set1_ps(unsafe { *from })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add(a: Vector, b: Vector) -> Vector {
+    _mm512_add_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
+    _mm512_fmadd_ps(a, b, c)
+}

@@ -1,0 +1,174 @@
+//! Micro-kernels, a file per instruction set: loads, multiplications, stores, and no shape logic.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use crate::Isa;
+
+/// The operands of one micro-kernel call: a small tile of `C = A B`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    /// Products to sum for every value of the tile.
+    pub(crate) depth: usize,
+    /// The first value of A.
+    pub(crate) a: *const f32,
+    /// From one row of A to the next.
+    pub(crate) a_row: usize,
+    /// From one step of the sum to the next in A.
+    pub(crate) a_step: usize,
+    /// A panel of B: [`MicroKernel::columns`] values per step.
+    pub(crate) b: *const f32,
+    /// From one step to the next in B: the same number where the panel is packed.
+    pub(crate) b_step: usize,
+    /// What the sums start from, [`MicroKernel::columns`] values; null for zeros.
+    pub(crate) bias: *const f32,
+    /// Whether the tile is added to what C holds.
+    pub(crate) accumulate: bool,
+    /// The first value of C.
+    pub(crate) c: *mut f32,
+    /// From one row of C to the next.
+    pub(crate) c_row: usize,
+    /// How many columns of the tile C has, 1 to [`MicroKernel::columns`].
+    pub(crate) columns: usize,
+}
+
+/// Computes a tile of a fixed number of rows.
+///
+/// # Safety
+/// The machine has the kernel's instruction set; `a` can be read at `row * a_row + step * a_step` for every row of the
+/// kernel and every step below `depth`, `b` at `step * b_step + column` for every column of the kernel, `bias` (unless
+/// null) at `columns`; `c` can be read and written at `row * c_row + column` for every column below `Tile::columns`,
+/// and nobody else uses those places meanwhile.
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// The micro-kernels of an instruction set and the sizes they want.
+pub(crate) struct MicroKernel {
+    /// Rows of the largest tile.
+    pub(crate) rows: usize,
+    /// Columns of a tile: the width of a packed panel of B.
+    pub(crate) columns: usize,
+    /// Steps whose panel of B leaves room in the first-level cache.
+    pub(crate) depth: usize,
+    /// `wide[r - 1]` computes `r` rows and all columns.
+    wide: &'static [TileFn],
+    /// `narrow[r - 1]` computes `r` rows and the first half of the columns.
+    narrow: &'static [TileFn],
+}
+
+impl MicroKernel {
+    /// The kernels of `isa`.
+    pub(crate) fn of(isa: Isa) -> &'static Self {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::KERNEL,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon::KERNEL,
+            _ => &portable::KERNEL,
+        }
+    }
+
+    /// The kernel for a tile of `rows` and `columns`, neither above the largest.
+    pub(crate) fn tile(&self, rows: usize, columns: usize) -> TileFn {
+        let kernels = if columns <= self.columns / 2 { self.narrow } else { self.wide };
+        kernels[rows - 1]
+    }
+}
+
+/// Writes the micro-kernels of an instruction set out of its six vector operations, which the file that calls this has
+/// in scope: `zero`, `load`, `store`, `splat`, `add` and `multiply_add`, on vectors of type `Vector` with `LANES`
+/// floats.
+macro_rules! micro_kernels {
+    ($(#[$features:meta])* depth: $depth:literal, rows: $($rows:literal)*) => {
+        const COLUMNS: usize = 2 * LANES;
+
+        pub(super) const KERNEL: super::MicroKernel = super::MicroKernel {
+            rows: [$($rows),*].len(),
+            columns: COLUMNS,
+            depth: $depth,
+            wide: &[$(tile::<$rows, 2>),*],
+            narrow: &[$(tile::<$rows, 1>),*],
+        };
+
+        /// `R` rows of `V` vectors: all of the sums stay in registers.
+        ///
+        /// # Safety
+        /// As [`super::TileFn`] says, for `R` rows.
+        $(#[$features])*
+        unsafe fn tile<const R: usize, const V: usize>(tile: &super::Tile) {
+            let mut sums = [[zero(); V]; R];
+            if !tile.bias.is_null() {
+                let mut bias = [zero(); V];
+                for (vector, bias) in bias.iter_mut().enumerate() {
+                    // SAFETY: the bias has `COLUMNS` values.
+                    *bias = unsafe { load(tile.bias.add(vector * LANES)) };
+                }
+                sums = [bias; R];
+            }
+            // A pointer for every three rows: the others are one or two rows from it, which costs no addition.
+            let mut a: [*const f32; KERNEL.rows.div_ceil(3)] =
+                std::array::from_fn(|group| tile.a.wrapping_add(3 * group * tile.a_row));
+            let mut b = tile.b;
+            for _ in 0..tile.depth {
+                let mut columns = [zero(); V];
+                for (vector, column) in columns.iter_mut().enumerate() {
+                    // SAFETY: `b` can be read for every step and each of the `V` vectors.
+                    *column = unsafe { load(b.add(vector * LANES)) };
+                }
+                // Row by row in the source, not in a loop: the sums stay in registers only where every index is known.
+                $(if $rows <= R {
+                    // SAFETY: `a` can be read for every row and step.
+                    let value = unsafe { splat(a[($rows - 1) / 3].add(($rows - 1) % 3 * tile.a_row)) };
+                    for (sum, &column) in sums[$rows - 1].iter_mut().zip(&columns) {
+                        *sum = multiply_add(value, column, *sum);
+                    }
+                })*
+                a = a.map(|a| a.wrapping_add(tile.a_step));
+                b = b.wrapping_add(tile.b_step);
+            }
+            if tile.columns < V * LANES {
+                $(if $rows <= R {
+                    // SAFETY: `c` can be used for every row and each of its columns.
+                    unsafe { write_part(tile, tile.c.add(($rows - 1) * tile.c_row), sums[$rows - 1]) };
+                })*
+                return;
+            }
+            $(if $rows <= R {
+                for (vector, &sum) in sums[$rows - 1].iter().enumerate() {
+                    // SAFETY: `c` can be used for every row, and all `V` vectors are columns of it.
+                    unsafe {
+                        let c = tile.c.add(($rows - 1) * tile.c_row + vector * LANES);
+                        store(c, if tile.accumulate { add(load(c), sum) } else { sum });
+                    }
+                }
+            })*
+        }
+
+        /// Writes a row of a tile that has less columns than its vectors.
+        ///
+        /// # Safety
+        /// `c` can be read and written at `tile.columns` places.
+        $(#[$features])*
+        unsafe fn write_part<const V: usize>(tile: &super::Tile, c: *mut f32, sums: [Vector; V]) {
+            let mut row = [0f32; COLUMNS];
+            for (vector, sum) in sums.into_iter().enumerate() {
+                // SAFETY: `row` holds two vectors, and `V` is at most 2.
+                unsafe { store(row.as_mut_ptr().add(vector * LANES), sum) };
+            }
+            for (column, &sum) in row.iter().enumerate().take(tile.columns) {
+                // SAFETY: `column` is one of the columns of `c`.
+                unsafe {
+                    let c = c.add(column);
+                    *c = if tile.accumulate { *c + sum } else { sum };
+                }
+            }
+        }
+    };
+}
+use micro_kernels;

@@ -1,0 +1,48 @@
+//! Plain arrays that the compiler turns into whatever vectors its target has (SSE2, simd128).
+
+use super::micro_kernels;
+
+const LANES: usize = 4;
+
+type Vector = [f32; LANES];
+
+micro_kernels! { depth: 256, rows: 1 2 3 4 }
+
+#[inline(always)]
+fn zero() -> Vector {
+    [0.0; LANES]
+}
+
+/// # Safety
+/// `from` can be read at `LANES` places.
+#[inline(always)]
+unsafe fn load(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise.
+    unsafe { from.cast::<Vector>().read_unaligned() }
+}
+
+/// # Safety
+/// `into` can be written at `LANES` places.
+#[inline(always)]
+unsafe fn store(into: *mut f32, value: Vector) {
+    // SAFETY: the caller's promise.
+    unsafe { into.cast::<Vector>().write_unaligned(value) }
+}
+
+/// # Safety
+/// `from` can be read.
+#[inline(always)]
+unsafe fn splat(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise.
+    [unsafe { *from }; LANES]
+}
+
+#[inline(always)]
+fn add(a: Vector, b: Vector) -> Vector {
+    std::array::from_fn(|lane| a[lane] + b[lane])
+}
+
+#[inline(always)]
+fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
+    std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+}

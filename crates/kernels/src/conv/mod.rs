@@ -1,0 +1,112 @@
+//! Two-dimensional convolution and its gradients, as matrix products whose operands are gathered on the fly.
+//!
+//! * Forward: patches `[pixels, kernel x in_channels]` times weights.
+//! * Gradient of the input: the output's gradient under the kernel turned round, times the weights turned the same way.
+//!   A stride of s splits the input's pixels into s x s phases that see different parts of the kernel (none at all, for
+//!   some); each phase is a convolution of stride 1.
+//! * Gradient of the weights: patches, turned, times the output's gradient, summed over fixed chunks of pixels.
+
+mod patches;
+mod turned;
+
+use crate::arch::MicroKernel;
+use crate::gemm::{Destination, Product, Reduction, Rows};
+use crate::{ConvShape, Isa, Layout, assert_len, gemm};
+use patches::{Patches, Turned};
+use turned::{Phase, phases};
+
+/// The convolution of `input` with `weights`, plus `bias` (`[out_channels]`) where there is one. Overwrites `output`.
+pub fn conv2d(shape: &ConvShape, input: &[f32], weights: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
+    assert_len("the input", input.len(), shape.input_len());
+    assert_len("the weights", weights.len(), shape.weights_len());
+    assert_len("the output", output.len(), shape.output_len());
+    if let Some(bias) = bias {
+        assert_len("the bias", bias.len(), shape.out_channels);
+    }
+    let kernel = MicroKernel::of(Isa::current());
+    let sizes = [shape.out_pixels(), shape.out_channels, shape.patch_len()];
+    let right = Rows { values: weights, stride: shape.out_channels, copy: false };
+    let destination = Destination::Rows(output);
+    if is_pointwise(shape) {
+        let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
+        Product { sizes, left: &left, right: &right, bias, accumulate: false }.run(kernel, destination);
+    } else {
+        let left = patches(shape, input);
+        Product { sizes, left: &left, right: &right, bias, accumulate: false }.run(kernel, destination);
+    }
+}
+
+/// The gradient of the input, given that of the output. Overwrites `input_gradient`.
+pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights: &[f32], input_gradient: &mut [f32]) {
+    assert_len("the output's gradient", output_gradient.len(), shape.output_len());
+    assert_len("the weights", weights.len(), shape.weights_len());
+    assert_len("the input's gradient", input_gradient.len(), shape.input_len());
+    let (ins, outs) = (shape.in_channels, shape.out_channels);
+    if is_pointwise(shape) {
+        let (plain, turned) = (Layout::RowMajor, Layout::Transposed);
+        return gemm(shape.out_pixels(), ins, outs, output_gradient, plain, weights, turned, false, input_gradient);
+    }
+    let kernel = MicroKernel::of(Isa::current());
+    for [row_phase, column_phase] in phases(shape) {
+        let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
+        let right = turned::Weights { shape, weights, row_phase, column_phase };
+        let [height, width] = left.out;
+        let sizes = [shape.batch * height * width, ins, row_phase.taps * column_phase.taps * outs];
+        let place = |pixel: usize| {
+            let (x, y, image) = (pixel % width, pixel / width % height, pixel / width / height);
+            let (row, column) = (row_phase.first + y * shape.stride, column_phase.first + x * shape.stride);
+            ((image * shape.height + row) * shape.width + column) * ins
+        };
+        let destination = if shape.stride == 1 {
+            Destination::Rows(input_gradient)
+        } else {
+            Destination::Scattered(input_gradient, &place)
+        };
+        Product { sizes, left: &left, right: &right, bias: None, accumulate: false }.run(kernel, destination);
+    }
+}
+
+/// The gradient of the weights, given that of the output. Overwrites `weight_gradient`. That of the bias is
+/// [`crate::channel_sums`] of `output_gradient`.
+pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient: &[f32], weight_gradient: &mut [f32]) {
+    assert_len("the input", input.len(), shape.input_len());
+    assert_len("the output's gradient", output_gradient.len(), shape.output_len());
+    assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
+    let sizes = [shape.patch_len(), shape.out_channels, shape.out_pixels()];
+    let left = Turned(patches(shape, input));
+    let right = Rows { values: output_gradient, stride: shape.out_channels, copy: false };
+    let kernel = MicroKernel::of(Isa::current());
+    Reduction { sizes, left: &left, right: &right, accumulate: false }.run(kernel, weight_gradient);
+}
+
+/// Whether the patches are the input itself.
+fn is_pointwise(shape: &ConvShape) -> bool {
+    shape.kernel == [1, 1] && shape.stride == 1 && shape.padding == 0
+}
+
+fn patches<'a>(shape: &ConvShape, input: &'a [f32]) -> Patches<'a> {
+    Patches {
+        images: input,
+        height: shape.height,
+        width: shape.width,
+        channels: shape.in_channels,
+        out: [shape.out_height(), shape.out_width()],
+        kernel: shape.kernel,
+        stride: shape.stride,
+        origin: [-(shape.padding as isize); 2],
+    }
+}
+
+/// The output's gradient as the pixels of one phase of the input see it.
+fn output_patches<'a>(shape: &ConvShape, output_gradient: &'a [f32], rows: &Phase, columns: &Phase) -> Patches<'a> {
+    Patches {
+        images: output_gradient,
+        height: shape.out_height(),
+        width: shape.out_width(),
+        channels: shape.out_channels,
+        out: [rows.pixels, columns.pixels],
+        kernel: [rows.taps, columns.taps],
+        stride: 1,
+        origin: [rows.origin, columns.origin],
+    }
+}

@@ -1,0 +1,174 @@
+//! Matrix products. The algorithm stands here once; `arch` brings the micro-kernels, an operand its own packing.
+//!
+//! `C = A B` is cut three ways (Goto and van de Geijn, 2008): steps of the sum into blocks whose panel of B stays in
+//! the first-level cache, rows into blocks of A that stay in the second-level cache, and tiles of C that stay in
+//! registers. Every value of C is summed in the order of its steps, whatever the cut of rows and columns: the bits
+//! depend on `k` and on the instruction set alone.
+
+mod operand;
+mod product;
+mod reduction;
+
+pub(crate) use operand::{Block, Columns, GROUP, Left, Right, Rows, scratch_len, spread, transpose};
+pub(crate) use product::{Destination, Product};
+pub(crate) use reduction::Reduction;
+
+use std::ops::Range;
+
+use crate::arch::{MicroKernel, Tile};
+use crate::parallel::SharedMut;
+use crate::{Isa, assert_len};
+
+/// How a matrix of `rows x columns` lies in its slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Row after row: `[rows, columns]`.
+    RowMajor,
+    /// Column after column: `[columns, rows]`.
+    Transposed,
+}
+
+/// `c = a b`, or `c += a b` when `accumulate`: `a` is `m x k`, `b` is `k x n`, `c` is `m x n` and row-major.
+#[expect(clippy::too_many_arguments, reason = "the signature of a matrix product is what it is")]
+pub fn gemm(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    a_layout: Layout,
+    b: &[f32],
+    b_layout: Layout,
+    accumulate: bool,
+    c: &mut [f32],
+) {
+    assert_len("a", a.len(), m * k);
+    assert_len("b", b.len(), k * n);
+    assert_len("c", c.len(), m * n);
+    let kernel = MicroKernel::of(Isa::current());
+    let rows = Rows { values: a, stride: k, copy: n > 3 * kernel.columns };
+    let columns = Columns { values: a, stride: m };
+    let plain = Rows { values: b, stride: n, copy: false };
+    let turned = Columns { values: b, stride: k };
+    match (a_layout, b_layout) {
+        (Layout::RowMajor, Layout::RowMajor) => product(kernel, [m, n, k], &rows, &plain, accumulate, c),
+        (Layout::RowMajor, Layout::Transposed) => product(kernel, [m, n, k], &rows, &turned, accumulate, c),
+        (Layout::Transposed, Layout::RowMajor) if n <= 2 * kernel.rows && m >= 8 * kernel.columns => {
+            // A tall and narrow C, the gradient of a classifier's last layer: its transpose has no idle columns.
+            let (left, right) = (Columns { values: b, stride: n }, Rows { values: a, stride: m, copy: false });
+            Product { sizes: [n, m, k], left: &left, right: &right, bias: None, accumulate }
+                .run(kernel, Destination::Turned(c));
+        }
+        (Layout::Transposed, Layout::RowMajor) => {
+            Reduction { sizes: [m, n, k], left: &columns, right: &plain, accumulate }.run(kernel, c);
+        }
+        (Layout::Transposed, Layout::Transposed) => product(kernel, [m, n, k], &columns, &turned, accumulate, c),
+    }
+}
+
+fn product(
+    kernel: &MicroKernel,
+    sizes: [usize; 3],
+    left: &impl Left,
+    right: &impl Right,
+    accumulate: bool,
+    c: &mut [f32],
+) {
+    Product { sizes, left, right, bias: None, accumulate }.run(kernel, Destination::Rows(c));
+}
+
+/// Multiplications that are worth a task of their own: some microseconds.
+const TASK: usize = 1 << 18;
+
+/// Tasks that the work is cut into where it is large enough: enough to keep many cores busy to the end.
+const TASKS: usize = 32;
+
+/// Bytes of A in a block: a part of the second-level cache that all of today's have.
+const LEFT_BYTES: usize = 192 * 1024;
+
+/// Cuts `0..k` into blocks of nearly equal length, at most `depth` each; one empty block where `k` is 0.
+fn step_blocks(k: usize, depth: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = k.div_ceil(depth).max(1);
+    let length = k.div_ceil(count).next_multiple_of(8).min(depth).max(1);
+    (0..k.div_ceil(length).max(1)).map(move |block| block * length..k.min((block + 1) * length))
+}
+
+/// Rows of A in a block, a multiple of the kernel's.
+fn block_rows(kernel: &MicroKernel) -> usize {
+    LEFT_BYTES / size_of::<f32>() / kernel.depth / kernel.rows * kernel.rows
+}
+
+/// Panels of B: panel p starts at `values[p * panel]`, and each of its steps `step` values after the one before.
+#[derive(Clone, Copy)]
+struct Panels<'a> {
+    values: &'a [f32],
+    panel: usize,
+    step: usize,
+}
+
+/// Where a block of C lies, and what it starts from.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    c: SharedMut<'a, f32>,
+    first: usize,
+    row: usize,
+    /// Added to each row, padded to whole panels; null-like when empty.
+    bias: &'a [f32],
+    accumulate: bool,
+}
+
+/// Multiplies a block of A (`rows x depth`) by panels of B (`depth x columns`).
+///
+/// # Safety
+/// Nobody else uses the block of C meanwhile.
+unsafe fn multiply(
+    kernel: &MicroKernel,
+    [rows, columns, depth]: [usize; 3],
+    left: Block<'_>,
+    right: Panels<'_>,
+    target: Target<'_>,
+) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let width = kernel.columns;
+    let (last_tile, last_panel) = ((rows - 1) / kernel.rows, (columns - 1) / width);
+    if depth > 0 {
+        let last_row = (rows - 1) % kernel.rows;
+        let largest_row = if last_tile > 0 { kernel.rows - 1 } else { last_row };
+        let ends = [
+            last_tile * left.tile + last_row * left.row,
+            last_tile.saturating_sub(1) * left.tile + largest_row * left.row,
+        ];
+        assert!(ends.iter().all(|end| end + (depth - 1) * left.step < left.values.len()), "a block of A is too short");
+        let end = last_panel * right.panel + (depth - 1) * right.step + width;
+        assert!(end <= right.values.len(), "a panel of B is too short");
+    }
+    assert!(target.bias.is_empty() || (last_panel + 1) * width <= target.bias.len(), "the bias is too short");
+    // `pointer` checks that the last value of the block lies in C.
+    let _ = target.c.pointer(target.first + (rows - 1) * target.row + columns);
+    for panel in 0..=last_panel {
+        let first_column = panel * width;
+        let in_panel = width.min(columns - first_column);
+        for tile in 0..=last_tile {
+            let in_tile = kernel.rows.min(rows - tile * kernel.rows);
+            let first = target.first + tile * kernel.rows * target.row + first_column;
+            let bias = if target.bias.is_empty() { std::ptr::null() } else { &raw const target.bias[first_column] };
+            let operands = Tile {
+                depth,
+                a: left.values.as_ptr().wrapping_add(tile * left.tile),
+                a_row: left.row,
+                a_step: left.step,
+                b: right.values.as_ptr().wrapping_add(panel * right.panel),
+                b_step: right.step,
+                bias,
+                accumulate: target.accumulate,
+                c: target.c.pointer(first),
+                c_row: target.row,
+                columns: in_panel,
+            };
+            // SAFETY: `MicroKernel::of` was given an instruction set of this machine; the assertions above hold for the
+            // last row, step and column, and so for all before them; C is ours by the caller's promise.
+            unsafe { kernel.tile(in_tile, in_panel)(&operands) };
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Products with many rows: B is packed once for all tasks, each task gathers its own rows of A.
+
+use std::ops::Range;
+
+use super::{Left, Panels, Right, TASK, TASKS, Target, block_rows, multiply, scratch_len, step_blocks};
+use crate::arch::MicroKernel;
+use crate::parallel::{self, SharedMut};
+use crate::scratch::Scratch;
+
+/// `C = A B + bias`, or `C += A B + bias`.
+pub(crate) struct Product<'a, L, R> {
+    /// Rows of A, columns of B, and the steps of the sum.
+    pub(crate) sizes: [usize; 3],
+    pub(crate) left: &'a L,
+    pub(crate) right: &'a R,
+    /// Added to each row of C.
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) accumulate: bool,
+}
+
+/// Where the rows of C go.
+pub(crate) enum Destination<'a> {
+    /// One after the other.
+    Rows(&'a mut [f32]),
+    /// Row r to `place(r)`, overwriting; no two rows to one place.
+    Scattered(&'a mut [f32], &'a (dyn Fn(usize) -> usize + Sync)),
+    /// Column after column.
+    Turned(&'a mut [f32]),
+}
+
+/// A [`Destination`] without its slice.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Straight,
+    Scattered(&'a (dyn Fn(usize) -> usize + Sync)),
+    Turned,
+}
+
+impl<L: Left, R: Right> Product<'_, L, R> {
+    pub(crate) fn run(&self, kernel: &MicroKernel, destination: Destination<'_>) {
+        let [m, n, k] = self.sizes;
+        if m == 0 || n == 0 {
+            return;
+        }
+        let bias = self.padded_bias(kernel.columns);
+        let [row_step, column_step] = cut(kernel, self.sizes);
+        let row_tasks = m.div_ceil(row_step);
+        let in_place = self.right.in_place().filter(|_| m <= kernel.rows && n.is_multiple_of(kernel.columns));
+        let shared = in_place.is_none() && row_tasks > 1;
+        let packed = if shared { self.pack(kernel.columns) } else { Scratch::take(0) };
+        let panels = match in_place {
+            // What a single tile of rows reads is not worth a copy.
+            Some(values) => Some(Panels { values, panel: kernel.columns, step: n }),
+            None if shared => Some(Panels { values: &packed, panel: kernel.columns * k, step: kernel.columns }),
+            // Each panel has one reader, which packs it for itself.
+            None => None,
+        };
+        let (c, way) = match destination {
+            Destination::Rows(c) => (SharedMut::new(c), Way::Straight),
+            Destination::Scattered(c, place) => (SharedMut::new(c), Way::Scattered(place)),
+            Destination::Turned(c) => (SharedMut::new(c), Way::Turned),
+        };
+        parallel::for_each(row_tasks * n.div_ceil(column_step), |task| {
+            let (row, column) = (task % row_tasks * row_step, task / row_tasks * column_step);
+            let rows = row..m.min(row + row_step);
+            let columns = column..n.min(column + column_step);
+            if let Way::Straight = way {
+                let target = Target { c, first: row * n + column, row: n, bias: &bias, accumulate: self.accumulate };
+                // SAFETY: the blocks of C of different tasks do not overlap.
+                return unsafe { self.compute(kernel, rows, columns, panels, target) };
+            }
+            let width = columns.len();
+            let mut aside = Scratch::take(rows.len() * width);
+            let target = Target { c: SharedMut::new(&mut aside), first: 0, row: width, bias: &bias, accumulate: false };
+            // SAFETY: the buffer is this task's own.
+            unsafe { self.compute(kernel, rows.clone(), columns.clone(), panels, target) };
+            // SAFETY: the blocks of C of different tasks do not overlap.
+            unsafe { self.deliver(&aside, rows, columns, c, way) };
+        });
+    }
+
+    /// One task: `rows x columns` of C.
+    ///
+    /// # Safety
+    /// Nobody else uses that block of C meanwhile.
+    unsafe fn compute(
+        &self,
+        kernel: &MicroKernel,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        panels: Option<Panels<'_>>,
+        mut target: Target<'_>,
+    ) {
+        let (k, width) = (self.sizes[2], kernel.columns);
+        let depth = k.min(kernel.depth);
+        let mut left = Scratch::take(scratch_len(rows.len(), depth, kernel.rows));
+        let own = if panels.is_none() { columns.len().next_multiple_of(width) * depth } else { 0 };
+        let mut own = Scratch::take(own);
+        target.bias = target.bias.get(columns.start..).unwrap_or_default();
+        for steps in step_blocks(k, kernel.depth) {
+            let left = self.left.block(rows.clone(), steps.clone(), kernel.rows, &mut left);
+            let right = match panels {
+                Some(panels) => {
+                    let first = columns.start / width * panels.panel + steps.start * panels.step;
+                    Panels { values: &panels.values[first..], ..panels }
+                }
+                None => {
+                    let panel = width * steps.len();
+                    self.right.pack(steps.clone(), columns.clone(), width, panel, &mut own);
+                    Panels { values: &own, panel, step: width }
+                }
+            };
+            // SAFETY: the caller's promise.
+            unsafe { multiply(kernel, [rows.len(), columns.len(), steps.len()], left, right, target) };
+            target.bias = &[];
+            target.accumulate = true;
+        }
+    }
+
+    /// Copies a block that was computed aside, row after row, to where it belongs.
+    ///
+    /// # Safety
+    /// Nobody else uses that block of C meanwhile.
+    unsafe fn deliver(
+        &self,
+        block: &[f32],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        c: SharedMut<'_, f32>,
+        way: Way<'_>,
+    ) {
+        let width = columns.len();
+        if let Way::Scattered(place) = way {
+            for (row, from) in rows.zip(block.chunks_exact(width)) {
+                let first = place(row) + columns.start;
+                // SAFETY: no two rows have one place; the rest is the caller's promise.
+                unsafe { c.range(first..first + width) }.copy_from_slice(from);
+            }
+            return;
+        }
+        for (index, column) in columns.enumerate() {
+            let first = column * self.sizes[0];
+            // SAFETY: the caller's promise.
+            let into = unsafe { c.range(first + rows.start..first + rows.end) };
+            for (into, from) in into.iter_mut().zip(block[index..].iter().step_by(width)) {
+                *into = if self.accumulate { *into + from } else { *from };
+            }
+        }
+    }
+
+    /// All of B, panel after panel.
+    fn pack(&self, width: usize) -> Scratch {
+        /// Steps in a task that has a single panel.
+        const STEPS: usize = 512;
+        let [_, n, k] = self.sizes;
+        let panels = n.div_ceil(width);
+        let together = (panels / 16).clamp(1, 16); // neighbours, so that longer runs are read
+        let pieces = if together == 1 { k.div_ceil(STEPS) } else { 1 };
+        let mut packed = Scratch::take(panels * width * k);
+        let shared = SharedMut::new(&mut packed);
+        parallel::for_each(panels.div_ceil(together) * pieces, |task| {
+            let (first, piece) = (task / pieces * together, task % pieces);
+            let last = panels.min(first + together);
+            let steps = if pieces > 1 { piece * STEPS..k.min((piece + 1) * STEPS) } else { 0..k };
+            let start = (first * k + steps.start) * width;
+            // SAFETY: each task has panels of its own, or a run of steps of a panel.
+            let into = unsafe { shared.range(start..start + (last - first) * steps.len() * width) };
+            self.right.pack(steps, first * width..n.min(last * width), width, k * width, into);
+        });
+        packed
+    }
+
+    fn padded_bias(&self, width: usize) -> Scratch {
+        let Some(bias) = self.bias else { return Scratch::take(0) };
+        let mut padded = Scratch::zeros(bias.len().next_multiple_of(width));
+        padded[..bias.len()].copy_from_slice(bias);
+        padded
+    }
+}
+
+/// Rows and columns of a task: whole blocks of A and wide panels of B where there are enough of them, less where there
+/// are not. All rows stay together as long as they are one block: then nobody shares B.
+fn cut(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> [usize; 2] {
+    let work = m.saturating_mul(n.next_multiple_of(kernel.columns)).saturating_mul(k);
+    let wanted = (work / TASK).clamp(1, TASKS);
+    let all_rows = m.next_multiple_of(kernel.rows);
+    let mut rows = block_rows(kernel).min(all_rows);
+    let mut columns = n.next_multiple_of(kernel.columns);
+    while m.div_ceil(rows) * n.div_ceil(columns) < wanted {
+        let wide = rows == all_rows && columns > 4 * kernel.columns;
+        if !wide && rows > 4 * kernel.rows || columns <= 2 * kernel.columns && rows > kernel.rows {
+            rows = (rows / 2).next_multiple_of(kernel.rows);
+        } else if columns > kernel.columns {
+            columns = (columns / 2).next_multiple_of(kernel.columns);
+        } else {
+            break;
+        }
+    }
+    [rows, columns]
+}

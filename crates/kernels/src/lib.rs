@@ -1,0 +1,53 @@
+//! CPU compute for image classifiers, on plain slices: convolution, matrix products, norms, pooling, losses,
+//! optimisers.
+//!
+//! Everything is f32 and contiguous. Activations are channels-last, `[batch, height, width, channels]`; convolution
+//! weights are `[kernel_height, kernel_width, in_channels, out_channels]`, linear weights `[inputs, outputs]`.
+//!
+//! * Shapes are checked once, where they are made ([`ConvShape::new`] and its like return [`ShapeError`]). The
+//!   functions then assert that their slices have the lengths of the shape: a wrong length is a bug of the caller.
+//! * The same bits come out whatever the number of rayon's threads: work is cut by its size, every value is computed
+//!   by one task, and what has to be summed across tasks is summed in a fixed order.
+//! * NaN and infinity pass through as IEEE 754 says; the zeros of a padding take part, so that infinite weights at a
+//!   border may give NaN.
+//! * The instruction set is chosen once: see [`Isa`].
+//! * Scratch memory belongs to the threads and is kept: in the steady state nothing large is allocated. Whoever makes
+//!   many small calls should make them inside `rayon::ThreadPool::install`, which saves a change of threads for each.
+
+mod activation;
+mod arch;
+mod conv;
+mod gemm;
+mod isa;
+mod lanes;
+mod linear;
+mod loss;
+mod norm;
+mod optimizer;
+mod parallel;
+mod pixels;
+mod pool;
+pub mod reference;
+mod scratch;
+mod shape;
+
+pub use activation::{Activation, add, add_relu, gelu, gelu_gradient, relu, relu_gradient};
+pub use conv::{conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+pub use gemm::{Layout, gemm};
+pub use isa::Isa;
+pub use linear::{linear, linear_input_gradient, linear_weight_gradient};
+pub use loss::{Targets, softmax, softmax_cross_entropy};
+pub use norm::{batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums};
+pub use optimizer::{AdamW, Sgd, adamw_step, average, newton_schulz, scale, sgd_step, square_sum};
+pub use pixels::normalize;
+pub use pool::{
+    global_average_pool, global_average_pool_gradient, global_max_pool, global_max_pool_gradient, max_pool,
+    max_pool_gradient,
+};
+pub use shape::{ConvShape, LinearShape, NormShape, PoolShape, ShapeError};
+
+/// A slice of a wrong length is a bug of the caller: the message names what it was and both lengths.
+#[track_caller]
+fn assert_len(what: &str, actual: usize, expected: usize) {
+    assert!(actual == expected, "{what} has {actual} values where its shape says {expected}");
+}

@@ -1,0 +1,54 @@
+//! From bytes to what a network reads.
+
+use crate::lanes::{multiply_add, per_isa};
+use crate::parallel::{CHUNK, for_each_chunk};
+use crate::scratch::Scratch;
+use crate::{Isa, assert_len};
+
+/// `output = input * multiplier + offset` for `images` images of `pixels_per_image x channels` bytes. `multiplier` and
+/// `offset` are both `[channels]`, or both `[pixels_per_image x channels]` (a standardisation per place).
+pub fn normalize(
+    images: usize,
+    pixels_per_image: usize,
+    channels: usize,
+    input: &[u8],
+    multiplier: &[f32],
+    offset: &[f32],
+    output: &mut [f32],
+) {
+    assert_len("the input", input.len(), images * pixels_per_image * channels);
+    assert_len("the output", output.len(), input.len());
+    assert_len("the offset", offset.len(), multiplier.len());
+    assert!(
+        [channels, pixels_per_image * channels].contains(&multiplier.len()),
+        "a multiplier of {} values fits neither {channels} channels nor {pixels_per_image} pixels of them",
+        multiplier.len()
+    );
+    if input.is_empty() {
+        return;
+    }
+    let isa = Isa::current();
+    // Few factors make poor vectors: they are repeated.
+    const WIDE: usize = 256;
+    let wide = multiplier.len() * WIDE.div_ceil(multiplier.len());
+    let [multiplier, offset] = [multiplier, offset].map(|values| {
+        let mut repeated = Scratch::take(wide);
+        repeated.chunks_exact_mut(values.len()).for_each(|part| part.copy_from_slice(values));
+        repeated
+    });
+    for_each_chunk(CHUNK.next_multiple_of(wide), [output], [input], |[output], [input]| {
+        normalize_bytes(isa, input, &multiplier, &offset, output);
+    });
+}
+
+per_isa!(fn normalize_bytes = normalize_body(input: &[u8], multiplier: &[f32], offset: &[f32], output: &mut [f32]));
+
+#[inline(always)]
+fn normalize_body<const M: bool>(input: &[u8], multiplier: &[f32], offset: &[f32], output: &mut [f32]) {
+    let wide = multiplier.len();
+    for (input, output) in input.chunks(wide).zip(output.chunks_mut(wide)) {
+        for (((output, &value), &multiplier), &offset) in output.iter_mut().zip(input).zip(multiplier).zip(offset) {
+            *output = multiply_add::<M>(f32::from(value), multiplier, offset);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the tests share: values without a pattern, every instruction set, several thread counts, and comparisons.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use percept_kernels::Isa;
+
+/// A small generator (Marsaglia's xorshift with a multiplier), so that tests depend on nothing.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
+    }
+
+    /// Below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// Between -1 and 1.
+    pub fn value(&mut self) -> f32 {
+        (self.next() as f64 / (1u64 << 52) as f64 - 1.0) as f32
+    }
+
+    pub fn values(&mut self, length: usize) -> Vec<f32> {
+        (0..length).map(|_| self.value()).collect()
+    }
+}
+
+pub fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// Runs `work` on every instruction set of this machine, and says which ones were run.
+pub fn on_every_isa(mut work: impl FnMut(Isa)) {
+    for isa in Isa::available() {
+        isa.run(|| work(isa));
+    }
+    let ran = Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+    eprintln!("ran on: {ran}; other instruction sets were not run, this machine lacks them");
+}
+
+/// Whether `actual` is within `tolerance` of `expected`, relative to the size of the terms behind it, `scale` (1 at
+/// least).
+#[track_caller]
+pub fn assert_close(what: &str, actual: &[f32], expected: &[f64], scale: f64, tolerance: f64) {
+    assert_eq!(actual.len(), expected.len(), "{what}: lengths");
+    for (index, (&actual, &expected)) in actual.iter().zip(expected).enumerate() {
+        let error = (f64::from(actual) - expected).abs();
+        let bound = tolerance * scale.max(1.0).max(expected.abs());
+        assert!(error <= bound, "{what}: value {index} is {actual}, not {expected}: off by {error:e}, bound {bound:e}");
+    }
+}
+
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Runs `work` with 1, 2, 3 and 5 threads on every instruction set and demands the same bits each time.
+#[track_caller]
+pub fn assert_same_bits(what: &str, work: impl Fn() -> Vec<f32> + Sync) {
+    for isa in Isa::available() {
+        let mut first = None;
+        for threads in [1, 2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let result = bits(&pool.install(|| isa.run(&work)));
+            let first = first.get_or_insert_with(|| result.clone());
+            assert!(*first == result, "{what} on {isa}: {threads} threads give other bits than 1");
+        }
+    }
+}
+
+/// The gradient of `weights · function(inputs)` by central differences, in f64: what `function` leaves in its result,
+/// weighted.
+pub fn differences(inputs: &[f64], weights: &[f64], function: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    const STEP: f64 = 1e-6;
+    let objective = |inputs: &[f64]| -> f64 { function(inputs).iter().zip(weights).map(|(x, w)| x * w).sum() };
+    let mut moved = inputs.to_vec();
+    (0..inputs.len())
+        .map(|index| {
+            let mut at = |value: f64| {
+                moved[index] = value;
+                objective(&moved)
+            };
+            let slope = (at(inputs[index] + STEP) - at(inputs[index] - STEP)) / (2.0 * STEP);
+            moved[index] = inputs[index];
+            slope
+        })
+        .collect()
+}
+
+#[track_caller]
+pub fn assert_near(what: &str, actual: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len(), "{what}: lengths");
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let error = (actual - expected).abs();
+        assert!(error <= tolerance * expected.abs().max(1.0), "{what}: value {index} is {actual}, not {expected}");
+    }
+}

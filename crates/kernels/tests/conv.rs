@@ -1,0 +1,155 @@
+//! Convolutions and their gradients against the reference.
+//!
+//! Tolerance: 1e-6 times the square root of the number of terms, which are at most 1 each.
+
+mod common;
+
+use common::{Random, assert_close, assert_same_bits, on_every_isa, widen};
+use percept_kernels::{ConvShape, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
+
+/// Input, output channels, kernel, stride, padding.
+type Case = ([usize; 4], usize, [usize; 2], usize, usize);
+
+const CASES: [Case; 27] = [
+    ([1, 1, 1, 1], 1, [1, 1], 1, 0),
+    ([0, 8, 8, 3], 5, [3, 3], 1, 1),
+    ([2, 7, 5, 3], 16, [3, 3], 1, 1),
+    ([1, 9, 9, 17], 33, [3, 3], 1, 0),
+    ([3, 8, 8, 16], 20, [3, 3], 2, 1),
+    ([2, 7, 9, 5], 7, [3, 3], 2, 0),
+    ([1, 67, 3, 1], 2, [5, 3], 1, 2),
+    ([1, 13, 11, 4], 6, [5, 5], 1, 2),
+    ([2, 13, 11, 4], 6, [5, 5], 2, 2),
+    ([1, 13, 11, 4], 6, [5, 5], 3, 1),
+    ([1, 15, 17, 3], 64, [7, 7], 2, 3),
+    ([1, 9, 8, 2], 3, [7, 7], 1, 3),
+    ([2, 6, 6, 12], 10, [1, 1], 1, 0),
+    ([2, 6, 7, 12], 10, [1, 1], 2, 0),
+    ([1, 5, 5, 65], 9, [1, 1], 1, 1),
+    ([1, 5, 5, 3], 9, [1, 1], 3, 2),
+    ([1, 4, 4, 3], 4, [2, 2], 1, 0),
+    ([1, 5, 4, 3], 4, [2, 2], 2, 1),
+    ([1, 6, 5, 3], 4, [2, 2], 3, 0),
+    ([1, 4, 5, 2], 3, [2, 5], 1, 3),
+    ([2, 3, 3, 2], 2, [3, 3], 1, 3),
+    ([1, 4, 4, 67], 67, [3, 3], 1, 1),
+    ([2, 2, 2, 40], 24, [3, 3], 2, 1),
+    ([1, 3, 3, 2], 2, [2, 2], 5, 1),
+    ([1, 1, 67, 3], 8, [1, 7], 2, 0),
+    ([5, 32, 32, 3], 10, [3, 3], 1, 1),
+    ([3, 16, 16, 40], 48, [3, 3], 1, 1),
+];
+
+fn shape(case: Case) -> ConvShape {
+    let (input, out_channels, kernel, stride, padding) = case;
+    ConvShape::new(input, out_channels, kernel, stride, padding).expect("a shape")
+}
+
+/// Small shapes of every kind, those that are possible.
+fn random_shapes(random: &mut Random) -> Vec<ConvShape> {
+    let made = (0..150).filter_map(|_| {
+        let [height, width, ins, outs] = [0; 4].map(|_| 1 + random.below(13));
+        let kernel = [0; 2].map(|_| 1 + random.below(5));
+        let (batch, stride, padding) = (random.below(3), 1 + random.below(3), random.below(4));
+        ConvShape::new([batch, height, width, ins], outs, kernel, stride, padding).ok()
+    });
+    made.collect()
+}
+
+#[test]
+fn convolutions_agree_with_the_reference() {
+    let mut random = Random::new(4);
+    let shapes = [CASES.map(shape).to_vec(), random_shapes(&mut random)].concat();
+    assert!(shapes.len() > 100, "too few of the random shapes were possible");
+    for shape in shapes {
+        let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+        let (bias, gradient) = (random.values(shape.out_channels), random.values(shape.output_len()));
+        let [wide_input, wide_weights, wide_bias, wide_gradient] =
+            [&input, &weights, &bias, &gradient].map(|v| widen(v));
+        let mut plain = vec![0.0; shape.output_len()];
+        let mut expected = [plain.clone(), vec![0.0; shape.input_len()], vec![0.0; shape.weights_len()]];
+        reference::conv2d(&shape, &wide_input, &wide_weights, None, &mut plain);
+        reference::conv2d(&shape, &wide_input, &wide_weights, Some(&wide_bias), &mut expected[0]);
+        reference::conv2d_input_gradient(&shape, &wide_gradient, &wide_weights, &mut expected[1]);
+        reference::conv2d_weight_gradient(&shape, &wide_input, &wide_gradient, &mut expected[2]);
+        let places = shape.kernel[0] * shape.kernel[1];
+        let pixels = shape.batch * shape.out_height() * shape.out_width();
+        on_every_isa(|isa| {
+            let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
+                assert_close(&format!("{what} {shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            };
+            let mut output = vec![f32::NAN; shape.output_len()];
+            conv2d(&shape, &input, &weights, None, &mut output);
+            check("forward", &output, &plain, places * shape.in_channels);
+            conv2d(&shape, &input, &weights, Some(&bias), &mut output);
+            check("forward with bias", &output, &expected[0], places * shape.in_channels);
+            let mut output = vec![f32::NAN; shape.input_len()];
+            conv2d_input_gradient(&shape, &gradient, &weights, &mut output);
+            check("input gradient", &output, &expected[1], places * shape.out_channels);
+            let mut output = vec![f32::NAN; shape.weights_len()];
+            conv2d_weight_gradient(&shape, &input, &gradient, &mut output);
+            check("weight gradient", &output, &expected[2], pixels);
+        });
+    }
+}
+
+#[test]
+fn convolutions_have_the_same_bits_whatever_the_threads() {
+    let mut random = Random::new(5);
+    for case in [
+        ([5, 32, 32, 3], 10, [3, 3], 1, 1),
+        ([3, 16, 16, 40], 48, [3, 3], 1, 1),
+        ([3, 17, 16, 24], 40, [3, 3], 2, 1),
+        ([9, 20, 16, 24], 40, [1, 1], 2, 0),
+    ] {
+        let shape = shape(case);
+        let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+        let gradient = random.values(shape.output_len());
+        assert_same_bits(&format!("{shape:?}"), || {
+            let mut output = vec![0.0; shape.output_len()];
+            conv2d(&shape, &input, &weights, None, &mut output);
+            let mut input_gradient = vec![0.0; shape.input_len()];
+            conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient);
+            let mut weight_gradient = vec![0.0; shape.weights_len()];
+            conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient);
+            [output, input_gradient, weight_gradient].concat()
+        });
+    }
+}
+
+#[test]
+fn a_nan_reaches_the_pixels_around_it_only() {
+    let shape = shape(([1, 9, 9, 3], 5, [3, 3], 1, 1));
+    let mut input = vec![1.0; shape.input_len()];
+    input[(4 * 9 + 4) * 3 + 1] = f32::NAN;
+    let weights = vec![1.0; shape.weights_len()];
+    on_every_isa(|isa| {
+        let mut output = vec![0.0; shape.output_len()];
+        conv2d(&shape, &input, &weights, None, &mut output);
+        for (place, value) in output.into_iter().enumerate() {
+            let (y, x) = (place / 5 / 9, place / 5 % 9);
+            let near = (3..=5).contains(&y) && (3..=5).contains(&x);
+            assert_eq!(value.is_nan(), near, "{isa} at {y}, {x}");
+        }
+    });
+}
+
+#[test]
+fn impossible_shapes_are_refused_with_their_numbers() {
+    let message = |case: Case| {
+        let (input, out_channels, kernel, stride, padding) = case;
+        ConvShape::new(input, out_channels, kernel, stride, padding).expect_err("impossible").to_string()
+    };
+    assert_eq!(
+        message(([1, 4, 4, 3], 8, [7, 7], 1, 1)),
+        "a convolution's kernel of 7 does not fit an input of 4 with padding 1"
+    );
+    assert_eq!(
+        message(([1, 4, 4, 3], 8, [3, 3], 0, 1)),
+        "a convolution's output channels, kernel and stride must all be 1 at least, not [8, 3, 3, 0]"
+    );
+    assert_eq!(message(([1, 0, 4, 3], 8, [3, 3], 1, 1)), "a convolution's input must all be 1 at least, not [0, 4, 3]");
+    assert!(
+        message(([usize::MAX / 4, 4, 4, 3], 8, [3, 3], 1, 1)).contains("more values than this machine can address")
+    );
+}

@@ -1,0 +1,142 @@
+//! Matrix products and linear layers against the reference.
+//!
+//! Tolerance: 1e-6 times the square root of the number of terms, which are at most 1 each.
+
+mod common;
+
+use common::{Random, assert_close, assert_same_bits, on_every_isa, widen};
+use percept_kernels::{Layout, LinearShape, gemm, linear, linear_input_gradient, linear_weight_gradient, reference};
+
+const SIZES: [[usize; 3]; 23] = [
+    [1, 1, 1],
+    [1, 67, 3],
+    [2, 3, 0],
+    [0, 5, 7],
+    [5, 0, 7],
+    [3, 5, 7],
+    [6, 16, 256],
+    [7, 17, 257],
+    [13, 8, 31],
+    [14, 32, 192],
+    [15, 33, 193],
+    [67, 67, 67],
+    [64, 64, 64],
+    [100, 10, 3072],
+    [3072, 10, 100],
+    [27, 64, 5000],
+    [61, 1, 66],
+    [1, 513, 1030],
+    [203, 129, 515],
+    [195, 65, 300],
+    [40, 600, 20],
+    [25, 48, 9],
+    [512, 3, 70],
+];
+
+fn layouts() -> impl Iterator<Item = (Layout, Layout, bool)> {
+    let layouts = [Layout::RowMajor, Layout::Transposed];
+    layouts.into_iter().flat_map(move |a| layouts.into_iter().flat_map(move |b| [(a, b, false), (a, b, true)]))
+}
+
+#[test]
+fn products_agree_with_the_reference() {
+    let mut random = Random::new(1);
+    for [m, n, k] in SIZES {
+        let (a, b, start) = (random.values(m * k), random.values(k * n), random.values(m * n));
+        let (wide_a, wide_b) = (widen(&a), widen(&b));
+        for (a_layout, b_layout, accumulate) in layouts() {
+            let mut expected = widen(&start);
+            reference::gemm(m, n, k, &wide_a, a_layout, &wide_b, b_layout, accumulate, &mut expected);
+            on_every_isa(|isa| {
+                let mut c = start.clone();
+                gemm(m, n, k, &a, a_layout, &b, b_layout, accumulate, &mut c);
+                let what = format!("{isa} {m}x{n}x{k} {a_layout:?} {b_layout:?} {accumulate}");
+                assert_close(&what, &c, &expected, (k as f64).sqrt(), 1e-6);
+            });
+        }
+    }
+}
+
+#[test]
+fn products_have_the_same_bits_whatever_the_threads() {
+    let mut random = Random::new(2);
+    for [m, n, k] in [[100, 10, 3072], [3072, 10, 100], [203, 129, 515], [27, 64, 5000], [1, 1030, 700]] {
+        let (a, b) = (random.values(m * k), random.values(k * n));
+        for (a_layout, b_layout, accumulate) in layouts() {
+            assert_same_bits(&format!("{m}x{n}x{k} {a_layout:?} {b_layout:?}"), || {
+                let mut c = vec![0.5; m * n];
+                gemm(m, n, k, &a, a_layout, &b, b_layout, accumulate, &mut c);
+                c
+            });
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_their_own_row_and_column_only() {
+    let [m, n, k] = [20, 37, 50];
+    on_every_isa(|isa| {
+        for (a_layout, b_layout, _) in layouts() {
+            let (mut a, mut b) = (vec![1.0; m * k], vec![1.0; k * n]);
+            let a_place = if a_layout == Layout::RowMajor { 3 * k + 11 } else { 11 * m + 3 };
+            let b_place = if b_layout == Layout::RowMajor { 20 * n + 36 } else { 36 * k + 20 };
+            (a[a_place], b[b_place]) = (f32::NAN, f32::INFINITY);
+            let mut c = vec![0.0; m * n];
+            gemm(m, n, k, &a, a_layout, &b, b_layout, false, &mut c);
+            for (place, value) in c.into_iter().enumerate() {
+                match (place / n, place % n) {
+                    (3, _) => assert!(value.is_nan(), "{isa}: {value}"),
+                    (_, 36) => assert_eq!(value, f32::INFINITY, "{isa}"),
+                    _ => assert_eq!(value, k as f32, "{isa}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn linear_layers_agree_with_the_reference() {
+    let mut random = Random::new(3);
+    for [batch, inputs, outputs] in
+        [[0, 3, 4], [1, 1, 1], [1, 67, 10], [5, 784, 10], [100, 3072, 10], [33, 65, 47], [64, 100, 200], [2, 3, 1]]
+    {
+        let shape = LinearShape::new(batch, inputs, outputs).expect("a layer");
+        let (input, weights) = (random.values(batch * inputs), random.values(inputs * outputs));
+        let (bias, gradient) = (random.values(outputs), random.values(batch * outputs));
+        let [wide_input, wide_weights, wide_bias, wide_gradient] =
+            [&input, &weights, &bias, &gradient].map(|v| widen(v));
+        let mut expected = [vec![0.0; batch * outputs], vec![0.0; batch * inputs], vec![0.0; inputs * outputs]];
+        let mut plain = expected[0].clone();
+        reference::linear(&shape, &wide_input, &wide_weights, Some(&wide_bias), &mut expected[0]);
+        reference::linear(&shape, &wide_input, &wide_weights, None, &mut plain);
+        reference::linear_input_gradient(&shape, &wide_gradient, &wide_weights, &mut expected[1]);
+        reference::linear_weight_gradient(&shape, &wide_input, &wide_gradient, &mut expected[2]);
+        on_every_isa(|isa| {
+            let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
+                assert_close(&format!("{what} {shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            };
+            let mut output = vec![f32::NAN; batch * outputs];
+            linear(&shape, &input, &weights, Some(&bias), &mut output);
+            check("forward", &output, &expected[0], inputs);
+            linear(&shape, &input, &weights, None, &mut output);
+            check("forward without bias", &output, &plain, inputs);
+            let mut output = vec![f32::NAN; batch * inputs];
+            linear_input_gradient(&shape, &gradient, &weights, &mut output);
+            check("input gradient", &output, &expected[1], outputs);
+            let mut output = vec![f32::NAN; inputs * outputs];
+            linear_weight_gradient(&shape, &input, &gradient, &mut output);
+            check("weight gradient", &output, &expected[2], batch);
+        });
+    }
+}
+
+#[test]
+fn a_layer_without_inputs_is_refused() {
+    let error = LinearShape::new(4, 0, 10).expect_err("no inputs");
+    assert_eq!(error.to_string(), "a linear layer's inputs and outputs must all be 1 at least, not [0, 10]");
+    let error = LinearShape::new(usize::MAX, 2, 10).expect_err("too large");
+    assert_eq!(
+        error.to_string(),
+        format!("a linear layer of [{}, 2] has more values than this machine can address", usize::MAX)
+    );
+}

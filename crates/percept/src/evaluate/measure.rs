@@ -1,0 +1,186 @@
+//! Runs a network over a split.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::{Evaluation, Scores};
+use crate::{
+    Error, Result,
+    data::{self, Dataset, DatasetConfig, Split},
+    ops::Network,
+    weights,
+};
+
+/// Images computed at once.
+const BATCH: usize = 256;
+
+/// Logits `[images, classes]` of some images of a dataset, in their order.
+pub fn logits_of(network: &mut Network, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
+    let mut logits = Vec::with_capacity(images.len() * network.graph().classes());
+    let mut pixels = Vec::with_capacity(BATCH.min(images.len()) * dataset.shape.len());
+    for chunk in images.chunks(BATCH) {
+        pixels.clear();
+        chunk.iter().for_each(|&index| pixels.extend_from_slice(dataset.image(index as usize)));
+        logits.extend(network.infer(&pixels));
+    }
+    logits
+}
+
+/// Labels of some images of a dataset.
+pub fn labels_of(dataset: &Dataset, images: &[u32]) -> Vec<u32> {
+    images.iter().map(|&index| dataset.labels[index as usize]).collect()
+}
+
+/// Measures a network on some images of a dataset.
+pub fn evaluate_split(network: &mut Network, dataset: &Dataset, images: &[u32]) -> Evaluation {
+    let logits = logits_of(network, dataset, images);
+    Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), 1.0)
+}
+
+/// Where data is looked for and kept.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where named data is looked for first.
+    pub data_dir: Option<PathBuf>,
+    /// Where downloads and decoded images are kept.
+    pub cache_dir: PathBuf,
+}
+
+/// The figures of `evaluate --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// The model's name.
+    pub model: String,
+    /// The data's name.
+    pub data: String,
+    /// The model file.
+    pub run: String,
+    /// Seconds from the start of the process.
+    pub seconds: f64,
+    /// Images measured a second, decoding apart.
+    pub images_per_second: f64,
+    /// Measured on training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<Scores>,
+    /// Measured on validation images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Scores>,
+    /// Measured on test images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Scores>,
+}
+
+/// A saved model measured on labelled images.
+pub struct Measured {
+    /// The figures.
+    pub figures: Figures,
+    /// Everything else that was counted.
+    pub evaluation: Evaluation,
+    /// Class names by label.
+    pub classes: Vec<String>,
+}
+
+impl Measured {
+    /// The figures for a terminal.
+    pub fn to_text(&self) -> String {
+        let Evaluation { scores, top1_interval: [low, high], calibration_error, .. } = &self.evaluation;
+        let top5 = scores.top5.map_or(String::new(), |top5| format!(", top-5 {:.2} %", 100.0 * top5));
+        format!(
+            "{}\naccuracy {:.2} % (95 % interval {:.2} to {:.2}){top5}, loss {:.4}, calibration error {:.4}, {} images\n",
+            self.evaluation.report(&self.classes),
+            100.0 * scores.top1,
+            100.0 * low,
+            100.0 * high,
+            scores.loss,
+            calibration_error,
+            scores.images
+        )
+    }
+}
+
+/// Measures a saved model on a split of some data. Probabilities are calibrated as the model file says.
+///
+/// # Errors
+/// A model or data that cannot be used, classes that differ, a split without images.
+pub fn evaluate_model(
+    model: &Path,
+    data: &str,
+    split: Split,
+    places: &Places,
+    started: Instant,
+    listener: data::Listener,
+) -> Result<Measured> {
+    let saved = weights::load(model)?;
+    let input = saved.card.architecture.input;
+    let config = DatasetConfig {
+        data_dir: places.data_dir.clone(),
+        image_size: Some([input.height, input.width]),
+        fit: saved.card.fit,
+        ..DatasetConfig::new(data, places.cache_dir.clone())
+    };
+    let dataset = Dataset::open(&config, listener)?;
+    if dataset.classes != saved.card.classes {
+        return Err(Error::invalid(
+            format!(
+                "the model knows {} ({}), the data has {} ({})",
+                count(&saved.card.classes),
+                saved.card.classes.join(", "),
+                count(&dataset.classes),
+                dataset.classes.join(", ")
+            ),
+            "measure on data with the same class names",
+        ));
+    }
+    if dataset.shape.channels != input.channels {
+        return Err(Error::invalid(
+            format!("the model takes images of {} colours, the data has {}", input.channels, dataset.shape.channels),
+            "measure on data of the kind that the model was trained on",
+        ));
+    }
+    let images = dataset.split(split);
+    if images.is_empty() {
+        return Err(Error::invalid(
+            format!("{data} has no {} images", name(split)),
+            "choose another --split, or add images",
+        ));
+    }
+    let mut network = Network::new(saved.graph, saved.parameters);
+    let begin = Instant::now();
+    let logits = logits_of(&mut network, &dataset, images);
+    let images_per_second = images.len() as f64 / begin.elapsed().as_secs_f64();
+    let evaluation =
+        Evaluation::new(&logits, &labels_of(&dataset, images), dataset.classes.len(), saved.card.temperature);
+    let mut figures = Figures {
+        model: saved.card.model,
+        data: dataset.name.clone(),
+        run: model.display().to_string(),
+        seconds: started.elapsed().as_secs_f64(),
+        images_per_second,
+        train: None,
+        validation: None,
+        test: None,
+    };
+    let place = match split {
+        Split::Train => &mut figures.train,
+        Split::Validation => &mut figures.validation,
+        Split::Test => &mut figures.test,
+    };
+    *place = Some(evaluation.scores.clone());
+    Ok(Measured { figures, evaluation, classes: dataset.classes.clone() })
+}
+
+fn count(classes: &[String]) -> String {
+    format!("{} classes", classes.len())
+}
+
+fn name(split: Split) -> &'static str {
+    match split {
+        Split::Train => "training",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    }
+}

@@ -1,0 +1,449 @@
+//! A network as a graph: described first, run afterwards.
+//!
+//! A [`Graph`] lists operations in the order in which they run, with the shapes that flow between them and the
+//! parameters that they own. The batch size stays open. It holds no numbers: `parameters` does, and `ops` runs it.
+
+use crate::{Error, Result, image::ImageShape};
+
+/// The values of one image between two operations; the batch comes on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A feature map. In memory the channels are innermost.
+    Map {
+        /// Channels.
+        channels: usize,
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// A vector of features or logits.
+    Vector(usize),
+}
+
+impl Shape {
+    /// Numbers an image has here.
+    pub fn len(self) -> usize {
+        match self {
+            Self::Map { channels, height, width } => channels * height * width,
+            Self::Vector(features) => features,
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Channels of a map, features of a vector: what a norm works on.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Map { channels, .. } => channels,
+            Self::Vector(features) => features,
+        }
+    }
+
+    /// Height times width of a map, 1 for a vector.
+    pub fn pixels(self) -> usize {
+        self.len().checked_div(self.channels()).unwrap_or(0)
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Map { channels, height, width } => write!(f, "[?, {channels}, {height}, {width}]"),
+            Self::Vector(features) => write!(f, "[?, {features}]"),
+        }
+    }
+}
+
+/// What a node computes from its inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The batch of images, u8.
+    Input,
+    /// `(image - mean) / deviation`: the preprocessing, part of the model.
+    Normalize {
+        /// One mean and deviation a pixel instead of one a channel.
+        per_pixel: bool,
+    },
+    /// Cross-correlation with a square kernel.
+    Conv2d {
+        /// Side of the kernel.
+        kernel: usize,
+        /// Step of the window.
+        stride: usize,
+        /// Zeros around the image.
+        padding: usize,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+    /// Batch normalisation (Ioffe and Szegedy 2015).
+    BatchNorm,
+    /// `max(x, 0)`.
+    Relu,
+    /// Gaussian error linear unit (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// Sum of two inputs.
+    Add,
+    /// Largest value of each window.
+    MaxPool {
+        /// Side of the window.
+        kernel: usize,
+        /// Step of the window.
+        stride: usize,
+        /// Padding that never wins.
+        padding: usize,
+    },
+    /// Mean over all pixels.
+    GlobalAveragePool,
+    /// Largest value over all pixels.
+    GlobalMaxPool,
+    /// Channels, rows and columns in one vector, channels outermost as in torch.
+    Flatten,
+    /// `input × weight + bias`.
+    Linear,
+    /// Multiplication by a constant.
+    Scale(f32),
+}
+
+impl Op {
+    /// The operation's name for people.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Input => "input".into(),
+            Self::Normalize { per_pixel: false } => "normalize".into(),
+            Self::Normalize { per_pixel: true } => "normalize per pixel".into(),
+            Self::Conv2d { kernel, stride, .. } => match stride {
+                1 => format!("conv {kernel}x{kernel}"),
+                _ => format!("conv {kernel}x{kernel} / {stride}"),
+            },
+            Self::BatchNorm => "batch norm".into(),
+            Self::Relu => "relu".into(),
+            Self::Gelu => "gelu".into(),
+            Self::Add => "add".into(),
+            Self::MaxPool { kernel, stride, .. } => format!("max pool {kernel}x{kernel} / {stride}"),
+            Self::GlobalAveragePool => "global average pool".into(),
+            Self::GlobalMaxPool => "global max pool".into(),
+            Self::Flatten => "flatten".into(),
+            Self::Linear => "linear".into(),
+            Self::Scale(factor) => format!("scale by {factor:.4}"),
+        }
+    }
+}
+
+/// What a parameter is for, which decides who changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Weights of a convolution or a linear layer: the optimiser updates and decays them.
+    Weight,
+    /// Biases and the shift of a norm: updated, never decayed.
+    Bias,
+    /// The scale of a norm: updated, never decayed.
+    Scale,
+    /// Running statistics of a norm: updated by the forward pass.
+    Statistic,
+    /// Set before training and left alone.
+    Fixed,
+}
+
+impl Role {
+    /// Whether the optimiser updates it.
+    pub fn is_trained(self) -> bool {
+        matches!(self, Self::Weight | Self::Bias | Self::Scale)
+    }
+}
+
+/// How a parameter begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// Normal with deviation `sqrt(2 / fan_out)` (He et al. 2015, as torchvision's ResNets).
+    KaimingNormalFanOut,
+    /// Uniform within `1 / sqrt(fan_in)` (torch's default for linear and convolution layers).
+    UniformFanIn,
+    /// The first filters pass their channel through, the others are [`Init::UniformFanIn`] (airbench, Jordan 2024).
+    Dirac,
+    /// Eigenvectors of the covariance of training patches, scaled to unit variance, and their negatives.
+    Whitening,
+}
+
+/// How a parameter's numbers lie in memory, where channels are innermost, against the order in files, which is torch's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As in files.
+    Plain,
+    /// `[kernel, kernel, in, out]` for the file's `[out, in, kernel, kernel]`.
+    Filters,
+    /// `[in, out]` for the file's `[out, in]`. Where the input is a flattened map, `pixels` is its height times its
+    /// width: memory then counts features pixel by pixel, the file channel by channel. Otherwise it is 1.
+    Matrix {
+        /// Pixels of the flattened map, or 1.
+        pixels: usize,
+    },
+    /// `[height, width, channels]` for the file's `[channels, height, width]`.
+    Map,
+}
+
+/// A parameter's name, shape and beginning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterSpec {
+    /// `<node>.weight` and so on, as torchvision names it.
+    pub name: String,
+    /// Shape in files, as torch has it: `[out, in, kernel, kernel]`, `[out, in]`, `[features]`.
+    pub shape: Vec<usize>,
+    /// How memory orders it.
+    pub layout: Layout,
+    /// What it is for.
+    pub role: Role,
+    /// How it begins.
+    pub init: Init,
+}
+
+impl ParameterSpec {
+    /// Numbers it holds.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name, which its parameters carry too.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Indices of the nodes it reads.
+    pub inputs: Vec<usize>,
+    /// What it gives for one image.
+    pub shape: Shape,
+    /// Indices into [`Graph::parameters`].
+    pub parameters: Vec<usize>,
+    /// Multiplications with an addition, for one image, forward.
+    pub multiply_adds: u64,
+}
+
+/// A network's description. Node 0 is the input; the last node gives the logits.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The model's name.
+    pub name: String,
+    /// The images it takes.
+    pub input: ImageShape,
+    /// The operations, in running order.
+    pub nodes: Vec<Node>,
+    /// The parameters, in the order of the nodes.
+    pub parameters: Vec<ParameterSpec>,
+}
+
+/// Where a value is in the graph.
+pub type Value = usize;
+
+impl Graph {
+    /// Begins a graph with its input and the normalisation.
+    pub fn new(name: &str, input: ImageShape, per_pixel: bool) -> (Self, Value) {
+        let mut graph = Self { name: name.into(), input, nodes: Vec::new(), parameters: Vec::new() };
+        let shape = Shape::Map { channels: input.channels, height: input.height, width: input.width };
+        let images = graph.push("images", Op::Input, vec![], shape, 0);
+        let normalized = graph.push("normalize", Op::Normalize { per_pixel }, vec![images], shape, shape.len() as u64);
+        let (statistics, layout) = if per_pixel {
+            (vec![input.channels, input.height, input.width], Layout::Map)
+        } else {
+            (vec![input.channels], Layout::Plain)
+        };
+        graph.parameter(normalized, "mean", statistics.clone(), layout, Role::Fixed, Init::Zeros);
+        graph.parameter(normalized, "deviation", statistics, layout, Role::Fixed, Init::Ones);
+        (graph, normalized)
+    }
+
+    /// Adds a convolution. `init` sets its weights.
+    pub fn conv2d(&mut self, name: &str, input: Value, filters: usize, window: Window, init: Init) -> Result<Value> {
+        let Window { kernel, stride, padding } = window;
+        let Shape::Map { channels, height, width } = self.nodes[input].shape else {
+            return Err(self.refuse(name, "a convolution needs a feature map"));
+        };
+        let (height, width) = self.slide(name, [height, width], window)?;
+        let bias = init == Init::Whitening;
+        let shape = Shape::Map { channels: filters, height, width };
+        let multiply_adds = (shape.len() * channels * kernel * kernel) as u64;
+        let node = self.push(name, Op::Conv2d { kernel, stride, padding, bias }, vec![input], shape, multiply_adds);
+        let role = if init == Init::Whitening { Role::Fixed } else { Role::Weight };
+        self.parameter(node, "weight", vec![filters, channels, kernel, kernel], Layout::Filters, role, init);
+        if bias {
+            self.parameter(node, "bias", vec![filters], Layout::Plain, Role::Bias, Init::Zeros);
+        }
+        Ok(node)
+    }
+
+    /// Adds a batch norm; `scale` is [`Role::Scale`], or [`Role::Fixed`] where the scale stays one.
+    pub fn batch_norm(&mut self, name: &str, input: Value, scale: Role) -> Value {
+        let shape = self.nodes[input].shape;
+        let node = self.push(name, Op::BatchNorm, vec![input], shape, shape.len() as u64);
+        let features = vec![shape.channels()];
+        self.parameter(node, "weight", features.clone(), Layout::Plain, scale, Init::Ones);
+        self.parameter(node, "bias", features.clone(), Layout::Plain, Role::Bias, Init::Zeros);
+        self.parameter(node, "running_mean", features.clone(), Layout::Plain, Role::Statistic, Init::Zeros);
+        self.parameter(node, "running_var", features, Layout::Plain, Role::Statistic, Init::Ones);
+        node
+    }
+
+    /// Adds `max(x, 0)`.
+    pub fn relu(&mut self, name: &str, input: Value) -> Value {
+        self.push(name, Op::Relu, vec![input], self.nodes[input].shape, 0)
+    }
+
+    /// Adds a Gaussian error linear unit.
+    pub fn gelu(&mut self, name: &str, input: Value) -> Value {
+        self.push(name, Op::Gelu, vec![input], self.nodes[input].shape, 0)
+    }
+
+    /// Adds the sum of two values of one shape.
+    pub fn add(&mut self, name: &str, left: Value, right: Value) -> Result<Value> {
+        let (a, b) = (self.nodes[left].shape, self.nodes[right].shape);
+        if a != b {
+            return Err(self.refuse(name, &format!("cannot add {a} and {b}")));
+        }
+        Ok(self.push(name, Op::Add, vec![left, right], a, 0))
+    }
+
+    /// Adds a max pooling.
+    pub fn max_pool(&mut self, name: &str, input: Value, window: Window) -> Result<Value> {
+        let Shape::Map { channels, height, width } = self.nodes[input].shape else {
+            return Err(self.refuse(name, "pooling needs a feature map"));
+        };
+        let (height, width) = self.slide(name, [height, width], window)?;
+        let Window { kernel, stride, padding } = window;
+        let op = Op::MaxPool { kernel, stride, padding };
+        Ok(self.push(name, op, vec![input], Shape::Map { channels, height, width }, 0))
+    }
+
+    /// Adds the mean over all pixels.
+    pub fn global_average_pool(&mut self, name: &str, input: Value) -> Value {
+        let channels = self.nodes[input].shape.channels();
+        self.push(name, Op::GlobalAveragePool, vec![input], Shape::Vector(channels), 0)
+    }
+
+    /// Adds the largest value over all pixels.
+    pub fn global_max_pool(&mut self, name: &str, input: Value) -> Value {
+        let channels = self.nodes[input].shape.channels();
+        self.push(name, Op::GlobalMaxPool, vec![input], Shape::Vector(channels), 0)
+    }
+
+    /// Makes one vector of a feature map.
+    pub fn flatten(&mut self, name: &str, input: Value) -> Value {
+        let features = self.nodes[input].shape.len();
+        self.push(name, Op::Flatten, vec![input], Shape::Vector(features), 0)
+    }
+
+    /// Adds a linear layer with bias; `init` sets the weights, and the bias where it is uniform.
+    pub fn linear(&mut self, name: &str, input: Value, outputs: usize, init: Init) -> Result<Value> {
+        let Shape::Vector(inputs) = self.nodes[input].shape else {
+            return Err(self.refuse(name, "a linear layer needs a vector"));
+        };
+        let macs = (inputs * outputs) as u64;
+        let node = self.push(name, Op::Linear, vec![input], Shape::Vector(outputs), macs);
+        let pixels = match self.nodes[input].op {
+            Op::Flatten => self.nodes[self.nodes[input].inputs[0]].shape.pixels(),
+            _ => 1,
+        };
+        self.parameter(node, "weight", vec![outputs, inputs], Layout::Matrix { pixels }, Role::Weight, init);
+        self.parameter(node, "bias", vec![outputs], Layout::Plain, Role::Bias, Init::Zeros);
+        Ok(node)
+    }
+
+    /// Adds a multiplication by a constant.
+    pub fn scale(&mut self, name: &str, input: Value, factor: f32) -> Value {
+        self.push(name, Op::Scale(factor), vec![input], self.nodes[input].shape, 0)
+    }
+
+    /// Classes that the logits speak of.
+    pub fn classes(&self) -> usize {
+        self.nodes.last().map_or(0, |node| node.shape.len())
+    }
+
+    /// Multiply-adds of one image, forward.
+    pub fn multiply_adds(&self) -> u64 {
+        self.nodes.iter().map(|node| node.multiply_adds).sum()
+    }
+
+    /// Numbers that the optimiser updates.
+    pub fn trained_parameters(&self) -> usize {
+        self.parameters.iter().filter(|p| p.role.is_trained()).map(ParameterSpec::len).sum()
+    }
+
+    /// Whether it is one linear layer on the pixels, whose weights can be shown as images.
+    pub fn is_linear(&self) -> bool {
+        !self.nodes.iter().any(|n| matches!(n.op, Op::Conv2d { .. } | Op::Relu | Op::Gelu))
+    }
+
+    /// Whether it has convolutions.
+    pub fn is_convolutional(&self) -> bool {
+        self.nodes.iter().any(|n| matches!(n.op, Op::Conv2d { .. }))
+    }
+
+    fn push(&mut self, name: &str, op: Op, inputs: Vec<Value>, shape: Shape, multiply_adds: u64) -> Value {
+        self.nodes.push(Node { name: name.into(), op, inputs, shape, parameters: Vec::new(), multiply_adds });
+        self.nodes.len() - 1
+    }
+
+    fn parameter(&mut self, node: Value, part: &str, shape: Vec<usize>, layout: Layout, role: Role, init: Init) {
+        let name = format!("{}.{part}", self.nodes[node].name);
+        self.nodes[node].parameters.push(self.parameters.len());
+        self.parameters.push(ParameterSpec { name, shape, layout, role, init });
+    }
+
+    /// Height and width that a window leaves.
+    fn slide(&self, name: &str, size: [usize; 2], window: Window) -> Result<(usize, usize)> {
+        let side = |length: usize| {
+            (length + 2 * window.padding).checked_sub(window.kernel).map(|rest| rest / window.stride + 1)
+        };
+        match (side(size[0]), side(size[1])) {
+            (Some(height), Some(width)) => Ok((height, width)),
+            _ => {
+                Err(self
+                    .refuse(name, &format!("a window of {} does not fit into {}x{}", window.kernel, size[0], size[1])))
+            }
+        }
+    }
+
+    fn refuse(&self, node: &str, why: &str) -> Error {
+        let ImageShape { height, width, .. } = self.input;
+        Error::invalid(
+            format!("model {} cannot take images of {height}x{width}: {node}: {why}", self.name),
+            "choose a larger --image-size, or another --model",
+        )
+    }
+}
+
+/// A sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Side.
+    pub kernel: usize,
+    /// Step.
+    pub stride: usize,
+    /// Padding on every side.
+    pub padding: usize,
+}
+
+impl Window {
+    /// A window that keeps height and width at stride 1, for odd kernels.
+    pub fn same(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, padding: kernel / 2 }
+    }
+
+    /// A window without padding.
+    pub fn valid(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, padding: 0 }
+    }
+}

@@ -1,0 +1,180 @@
+//! The forward pass.
+
+use percept_kernels::{self as kernels, Activation, ConvShape, LinearShape, NormShape, PoolShape};
+
+use super::{NORM_EPSILON, NORM_MOMENTUM, Network, checked};
+use crate::model::graph::{Op, Shape};
+
+impl Network {
+    /// Runs every node. While training, values stay for the backward pass; otherwise they go with their last reader.
+    pub(super) fn forward(&mut self, images: &[u8], batch: usize, training: bool) {
+        let mut left = self.plan.readers.clone();
+        for index in 0..self.graph.nodes.len() {
+            if self.plan.absorbed_by[index].is_some() || self.graph.nodes[index].op == Op::Input {
+                continue;
+            }
+            let mut output = self.pool.take(batch * self.graph.nodes[index].shape.len());
+            self.run(index, images, batch, training, &mut output);
+            self.values[index] = Some(output);
+            for position in 0..self.plan.inputs(&self.graph, index).len() {
+                let input = self.plan.inputs(&self.graph, index)[position];
+                left[input] -= 1;
+                if left[input] == 0 && !training {
+                    self.release(input);
+                }
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, index: usize) {
+        if let Some(buffer) = self.values[index].take() {
+            self.pool.give(buffer);
+        }
+    }
+
+    /// Computes one node, and what it absorbed, into `output`.
+    fn run(&mut self, index: usize, images: &[u8], batch: usize, training: bool, output: &mut [f32]) {
+        let node = &self.graph.nodes[index];
+        let own = &node.parameters;
+        let reads = self.plan.inputs(&self.graph, index);
+        let source = |position: usize| self.values[reads[position]].as_deref().unwrap_or_default();
+        let parameter = |position: usize| self.parameters.0[own[position]].as_slice();
+        match &node.op {
+            Op::Input => {}
+            Op::Normalize { .. } => {
+                let multiplier: Vec<f32> = parameter(1).iter().map(|deviation| 1.0 / deviation).collect();
+                let offset: Vec<f32> = parameter(0).iter().zip(&multiplier).map(|(mean, m)| -mean * m).collect();
+                let shape = node.shape;
+                kernels::normalize(batch, shape.pixels(), shape.channels(), images, &multiplier, &offset, output);
+            }
+            Op::Conv2d { bias, .. } => {
+                let shape = self.conv_shape(index, batch);
+                kernels::conv2d(&shape, source(0), parameter(0), bias.then(|| parameter(1)), output);
+            }
+            Op::BatchNorm => self.normalize(index, Activation::Identity, batch, training, output),
+            Op::Relu | Op::Gelu if self.plan.absorbed(&self.graph, index).is_some() => {
+                let activation = if node.op == Op::Relu { Activation::Relu } else { Activation::Gelu };
+                let owner = node.inputs[0];
+                if self.graph.nodes[owner].op == Op::Add {
+                    output.copy_from_slice(source(0));
+                    kernels::add_relu(output, source(1));
+                } else {
+                    self.normalize(owner, activation, batch, training, output);
+                }
+            }
+            Op::Relu => {
+                output.copy_from_slice(source(0));
+                kernels::relu(output);
+            }
+            Op::Gelu => kernels::gelu(source(0), output),
+            Op::Add => {
+                output.copy_from_slice(source(0));
+                kernels::add(output, source(1));
+            }
+            Op::MaxPool { .. } => {
+                let shape = self.pool_shape(index, batch);
+                let mut argmax = std::mem::take(&mut self.saved[index].argmax);
+                argmax.resize(output.len(), 0);
+                let input = self.values[self.graph.nodes[index].inputs[0]].as_deref().unwrap_or_default();
+                kernels::max_pool(&shape, input, output, &mut argmax);
+                self.saved[index].argmax = argmax;
+            }
+            Op::GlobalAveragePool => {
+                let shape = self.graph.nodes[node.inputs[0]].shape;
+                kernels::global_average_pool(batch, shape.pixels(), shape.channels(), source(0), output);
+            }
+            Op::GlobalMaxPool => {
+                let shape = self.graph.nodes[node.inputs[0]].shape;
+                let mut argmax = std::mem::take(&mut self.saved[index].argmax_global);
+                argmax.resize(output.len(), 0);
+                let input = self.values[self.graph.nodes[index].inputs[0]].as_deref().unwrap_or_default();
+                kernels::global_max_pool(batch, shape.pixels(), shape.channels(), input, output, &mut argmax);
+                self.saved[index].argmax_global = argmax;
+            }
+            // Memory counts pixel by pixel either way; the weights' layout knows.
+            Op::Flatten => output.copy_from_slice(source(0)),
+            Op::Linear => {
+                let shape = self.linear_shape(index, batch);
+                kernels::linear(&shape, source(0), parameter(0), Some(parameter(1)), output);
+            }
+            Op::Scale(factor) => {
+                output.copy_from_slice(source(0));
+                kernels::scale(output, *factor);
+            }
+        }
+    }
+
+    /// Batch norm and activation in one. While training, the running statistics move.
+    fn normalize(&mut self, norm: usize, activation: Activation, batch: usize, training: bool, output: &mut [f32]) {
+        let node = &self.graph.nodes[norm];
+        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
+        let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
+        let input = self.values[node.inputs[0]].as_deref().unwrap_or_default();
+        let parameters = &mut self.parameters.0;
+        if !training {
+            let deviation = parameters[variance].iter().map(|v| (v + NORM_EPSILON).sqrt());
+            let multiplier: Vec<f32> = parameters[scale].iter().zip(deviation).map(|(s, d)| s / d).collect();
+            let moved = parameters[mean].iter().zip(&multiplier).map(|(mean, m)| mean * m);
+            let offset: Vec<f32> = parameters[shift].iter().zip(moved).map(|(shift, moved)| shift - moved).collect();
+            kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
+            return;
+        }
+        let saved = &mut self.saved[norm];
+        saved.mean.resize(shape.channels, 0.0);
+        saved.variance.resize(shape.channels, 0.0);
+        let (scale, shift) = (&parameters[scale], &parameters[shift]);
+        kernels::batch_norm_train(
+            &shape,
+            input,
+            scale,
+            shift,
+            NORM_EPSILON,
+            activation,
+            output,
+            &mut saved.mean,
+            &mut saved.variance,
+        );
+        kernels::average(&mut parameters[mean], &saved.mean, 1.0 - NORM_MOMENTUM);
+        // torch keeps the unbiased variance.
+        let unbiased = shape.rows as f32 / (shape.rows.max(2) - 1) as f32;
+        let newest = saved.variance.iter().map(|v| v * unbiased);
+        parameters[variance]
+            .iter_mut()
+            .zip(newest)
+            .for_each(|(running, newest)| *running += NORM_MOMENTUM * (newest - *running));
+    }
+
+    pub(super) fn conv_shape(&self, index: usize, batch: usize) -> ConvShape {
+        let node = &self.graph.nodes[index];
+        let (height, width) = self.input_size(index);
+        let (kernel, stride, padding) = match node.op {
+            Op::Conv2d { kernel, stride, padding, .. } => (kernel, stride, padding),
+            _ => (1, 1, 0),
+        };
+        let in_channels = self.graph.nodes[node.inputs[0]].shape.channels();
+        let out_channels = node.shape.channels();
+        checked(ConvShape::new([batch, height, width, in_channels], out_channels, [kernel; 2], stride, padding))
+    }
+
+    pub(super) fn pool_shape(&self, index: usize, batch: usize) -> PoolShape {
+        let (height, width) = self.input_size(index);
+        let (kernel, stride, padding) = match self.graph.nodes[index].op {
+            Op::MaxPool { kernel, stride, padding } => (kernel, stride, padding),
+            _ => (1, 1, 0),
+        };
+        let channels = self.graph.nodes[index].shape.channels();
+        checked(PoolShape::new([batch, height, width, channels], kernel, stride, padding))
+    }
+
+    pub(super) fn linear_shape(&self, index: usize, batch: usize) -> LinearShape {
+        let node = &self.graph.nodes[index];
+        checked(LinearShape::new(batch, self.graph.nodes[node.inputs[0]].shape.len(), node.shape.len()))
+    }
+
+    fn input_size(&self, index: usize) -> (usize, usize) {
+        match self.graph.nodes[self.graph.nodes[index].inputs[0]].shape {
+            Shape::Map { height, width, .. } => (height, width),
+            Shape::Vector(_) => (1, 1),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs a [`Graph`] on the CPU: the one bridge between models and `percept-kernels`.
+//!
+//! A [`Network`] owns the parameters and every buffer. Buffers are taken from a pool and given back, so a training
+//! in its steady state allocates nothing. Values are channels-last; only this room and `model::parameters` know.
+
+mod backward;
+mod forward;
+mod plan;
+mod pool;
+
+use percept_kernels as kernels;
+
+use crate::model::{Graph, Parameters};
+pub use kernels::Targets;
+use plan::Plan;
+use pool::Pool;
+
+/// Epsilon of every batch norm, as torch's default.
+const NORM_EPSILON: f32 = 1e-5;
+/// Share of the newest batch in the running statistics, as torch's default.
+const NORM_MOMENTUM: f32 = 0.1;
+
+/// A network with its numbers, ready to run.
+pub struct Network {
+    graph: Graph,
+    plan: Plan,
+    /// The numbers, in memory order.
+    pub parameters: Parameters,
+    /// Gradients of the trained parameters; empty for the others.
+    pub gradients: Vec<Vec<f32>>,
+    /// What each node gave, while someone still needs it.
+    values: Vec<Option<Vec<f32>>>,
+    saved: Vec<Saved>,
+    pool: Pool,
+}
+
+/// What a node's backward pass needs beside its inputs and outputs.
+#[derive(Default)]
+struct Saved {
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    argmax: Vec<u8>,
+    argmax_global: Vec<u32>,
+}
+
+/// What the loss is made of, beside logits and labels.
+#[derive(Clone, Debug, Default)]
+pub struct LossConfig {
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f32,
+    /// A weight for each class.
+    pub class_weights: Option<Vec<f32>>,
+}
+
+/// What one forward and backward pass found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepOutcome {
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Images whose largest logit is the (heaviest) target.
+    pub correct: usize,
+}
+
+impl Network {
+    /// A network of `graph` with these numbers.
+    pub fn new(graph: Graph, parameters: Parameters) -> Self {
+        let plan = Plan::new(&graph);
+        let gradients = graph.parameters.iter().map(|spec| match spec.role.is_trained() {
+            true => vec![0.0; spec.len()],
+            false => Vec::new(),
+        });
+        Self {
+            gradients: gradients.collect(),
+            values: graph.nodes.iter().map(|_| None).collect(),
+            saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
+            pool: Pool::default(),
+            plan,
+            graph,
+            parameters,
+        }
+    }
+
+    /// Its description.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Logits `[images, classes]` of u8 images `[images, height, width, channels]`, with running statistics.
+    ///
+    /// # Panics
+    /// If `images` does not hold whole images.
+    pub fn infer(&mut self, images: &[u8]) -> Vec<f32> {
+        let batch = self.count(images);
+        self.forward(images, batch, false);
+        let logits = self.take_logits();
+        let owned = logits.clone();
+        self.pool.give(logits);
+        owned
+    }
+
+    /// One forward and backward pass: fills [`Network::gradients`] with the gradient of the mean loss, times `share`,
+    /// added to what was there if `accumulate`.
+    ///
+    /// # Panics
+    /// If `images` and `targets` do not hold whole images of the same number.
+    pub fn learn(
+        &mut self,
+        images: &[u8],
+        targets: Targets,
+        loss: &LossConfig,
+        accumulate: bool,
+        share: f32,
+    ) -> StepOutcome {
+        let batch = self.count(images);
+        let classes = self.graph.classes();
+        self.forward(images, batch, true);
+        let logits = self.take_logits();
+        let correct = count_correct(&logits, &targets, classes);
+        let mut gradient = self.pool.take(batch * classes);
+        let mut losses = self.pool.take(batch);
+        let mean = kernels::softmax_cross_entropy(
+            batch,
+            classes,
+            &logits,
+            targets,
+            loss.label_smoothing,
+            loss.class_weights.as_deref(),
+            &mut losses,
+            &mut gradient,
+        );
+        if share != 1.0 {
+            kernels::scale(&mut gradient, share);
+        }
+        self.pool.give(losses);
+        self.pool.give(logits);
+        self.backward(batch, gradient, accumulate);
+        StepOutcome { loss: mean, correct }
+    }
+
+    fn count(&self, images: &[u8]) -> usize {
+        let size = self.graph.input.len();
+        assert!(images.len().is_multiple_of(size), "{} bytes are not whole images of {size}", images.len());
+        images.len() / size
+    }
+
+    fn take_logits(&mut self) -> Vec<f32> {
+        self.values.last_mut().and_then(Option::take).unwrap_or_default()
+    }
+}
+
+/// A shape that the graph has checked already.
+///
+/// # Panics
+/// If the graph let a wrong one through, which is a bug of the graph.
+fn checked<T>(shape: Result<T, kernels::ShapeError>) -> T {
+    shape.unwrap_or_else(|error| panic!("the graph let a wrong shape through: {error}"))
+}
+
+fn count_correct(logits: &[f32], targets: &Targets, classes: usize) -> usize {
+    let matches = |(index, row): (usize, &[f32])| {
+        let target = match targets {
+            Targets::Labels(labels) => labels[index] as usize,
+            Targets::Probabilities(all) => largest(&all[index * classes..][..classes]),
+        };
+        largest(row) == target
+    };
+    logits.chunks_exact(classes).enumerate().filter(|&pair| matches(pair)).count()
+}
+
+/// Index of the largest value, the first of equals.
+pub fn largest(values: &[f32]) -> usize {
+    values.iter().enumerate().fold(0, |best, (index, value)| if *value > values[best] { index } else { best })
+}

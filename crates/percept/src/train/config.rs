@@ -1,0 +1,345 @@
+//! What a training is asked to do ([`TrainOptions`]) and every setting as resolved ([`TrainConfig`]).
+//!
+//! A run writes its `TrainConfig` as `config.toml`; read back as `TrainOptions`, it repeats the run.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::defaults::{self, Facts};
+use crate::{
+    Error, Result,
+    data::{BadImages, augment::Augmentation, batches::Sampling},
+    image::Fit,
+};
+
+/// How parameters follow their gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Gradient descent, with Nesterov momentum where the momentum is above 0.
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW,
+    /// Orthogonalised momentum for filters (Jordan 2024), AdamW for everything else.
+    Muon,
+}
+
+/// How the learning rate moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// Half a cosine, down to 0.
+    Cosine,
+    /// Up in a straight line for the first fifth, down to 0 in a straight line.
+    OneCycle,
+    /// Divided by 10 at half and at three quarters of the way.
+    Step,
+}
+
+/// What the first layer does with pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preprocess {
+    /// Minus the mean, over the deviation, of each channel.
+    #[default]
+    MeanStd,
+    /// Minus the mean image, on the scale 0 to 255: the tutorial's.
+    MeanImage,
+}
+
+/// Whether classes count equally in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every image counts the same.
+    #[default]
+    None,
+    /// Every class counts the same: weights go with one over the class's images.
+    Balanced,
+}
+
+macro_rules! kebab_names {
+    ($($kind:ty),*) => {$(
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        }
+    )*};
+}
+kebab_names!(OptimizerKind, Schedule, Preprocess, ClassWeights);
+
+/// What a training is asked to do; what is `None` gets a default that suits model and data.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is described where it is resolved, in TrainConfig")]
+pub struct TrainOptions {
+    pub data: String,
+    #[serde(skip)]
+    pub data_dir: Option<PathBuf>,
+    #[serde(skip)]
+    pub cache_dir: Option<PathBuf>,
+    pub image_size: Option<[usize; 2]>,
+    pub fit: Option<Fit>,
+    pub bad_images: Option<BadImages>,
+    pub validation: Option<f64>,
+    pub test: Option<f64>,
+    pub model: Option<String>,
+    pub hidden: Option<usize>,
+    pub preprocess: Option<Preprocess>,
+    pub epochs: Option<f64>,
+    pub steps: Option<u64>,
+    pub stop_step: Option<u64>,
+    #[serde(skip)]
+    pub time: Option<f64>,
+    pub batch_size: Option<usize>,
+    pub accumulate: Option<usize>,
+    pub sampling: Option<Sampling>,
+    pub optimizer: Option<OptimizerKind>,
+    pub learning_rate: Option<f64>,
+    pub momentum: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub schedule: Option<Schedule>,
+    pub warmup: Option<f64>,
+    pub gradient_clip: Option<f64>,
+    pub label_smoothing: Option<f64>,
+    pub class_weights: Option<ClassWeights>,
+    pub average: Option<f64>,
+    pub patience: Option<u64>,
+    pub augmentation: Option<Augmentation>,
+    /// Changes to the augmentation's defaults, one field each.
+    #[serde(skip)]
+    pub augment: AugmentOptions,
+    pub seed: Option<u64>,
+    pub checkpoint_every: Option<f64>,
+}
+
+/// Changes to the augmentation that model and data suggest.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the fields are Augmentation's")]
+pub struct AugmentOptions {
+    pub none: bool,
+    pub flip: Option<crate::data::augment::Flip>,
+    pub crop: Option<usize>,
+    pub color_jitter: Option<f64>,
+    pub trivial_augment: Option<bool>,
+    pub random_erasing: Option<f64>,
+    pub mixup: Option<f64>,
+    pub cutmix: Option<f64>,
+}
+
+/// Every setting of a training, as resolved.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainConfig {
+    /// A dataset's name or a path.
+    pub data: String,
+    /// Height and width that the network sees.
+    pub image_size: [usize; 2],
+    /// How other aspect ratios are brought to it.
+    pub fit: Fit,
+    /// What to do with unreadable files.
+    pub bad_images: BadImages,
+    /// Share of the training images held out to choose by, where the data has no validation split of its own.
+    pub validation: f64,
+    /// Share of all images held out to measure by, where the data has no test split of its own.
+    pub test: f64,
+    /// The model's name.
+    pub model: String,
+    /// Features of `mlp`'s hidden layer.
+    pub hidden: usize,
+    /// What the first layer does with pixels.
+    pub preprocess: Preprocess,
+    /// Steps that the schedule spans.
+    pub steps: u64,
+    /// The step at which a `--time` run ended, where it was before the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_step: Option<u64>,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Parts that a batch is computed in, to save memory.
+    pub accumulate: usize,
+    /// How batches are drawn.
+    pub sampling: Sampling,
+    /// How parameters follow their gradients.
+    pub optimizer: OptimizerKind,
+    /// Its largest step.
+    pub learning_rate: f64,
+    /// Share of the old direction kept: momentum, or Adam's beta1.
+    pub momentum: f64,
+    /// Pull of weights towards 0; biases and norms are left alone.
+    pub weight_decay: f64,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// Share of the steps over which the learning rate rises from 0.
+    pub warmup: f64,
+    /// Longest gradient, over all parameters; 0 for any.
+    pub gradient_clip: f64,
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f64,
+    /// Whether classes count equally.
+    pub class_weights: ClassWeights,
+    /// Decay, a step, of the running average of the parameters that is evaluated and kept; 0 for none.
+    pub average: f64,
+    /// Evaluations without improvement after which training stops; 0 for never.
+    pub patience: u64,
+    /// What is done to training images.
+    pub augmentation: Augmentation,
+    /// Decides every random choice.
+    pub seed: u64,
+    /// Seconds between checkpoints.
+    pub checkpoint_every: f64,
+}
+
+impl TrainOptions {
+    /// Reads a `config.toml`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a key or value that is not a setting.
+    pub fn read(path: &std::path::Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        toml::from_str(&text).map_err(|error| {
+            Error::invalid(
+                format!("{} is not a training's settings: {}", path.display(), error.message()),
+                "pass the config.toml of a run, or correct the named setting",
+            )
+        })
+    }
+
+    /// Fills what was not asked for with defaults, and refuses what cannot be.
+    ///
+    /// # Errors
+    /// A value outside its range, named with the range.
+    pub fn resolve(&self, facts: &Facts) -> Result<TrainConfig> {
+        let sampling = self.sampling.unwrap_or_default();
+        let base = defaults::defaults(facts, sampling);
+        let batch_size = self.batch_size.unwrap_or(base.batch_size);
+        let epoch = facts.steps_per_epoch(batch_size);
+        let steps = match (self.steps, self.epochs) {
+            (Some(steps), _) => steps,
+            (None, Some(epochs)) => ((epochs * epoch as f64).round() as u64).max(1),
+            (None, None) => base.epochs * epoch,
+        };
+        let optimizer = self.optimizer.unwrap_or(base.optimizer);
+        let tuned = if optimizer == base.optimizer { base.rates } else { defaults::rates(optimizer) };
+        let config = TrainConfig {
+            data: self.data.clone(),
+            image_size: facts.image_size,
+            fit: self.fit.unwrap_or_default(),
+            bad_images: self.bad_images.unwrap_or_default(),
+            validation: self.validation.unwrap_or(defaults::VALIDATION),
+            test: self.test.unwrap_or(defaults::TEST),
+            model: facts.model.to_string(),
+            hidden: self.hidden.unwrap_or(defaults::HIDDEN),
+            preprocess: self.preprocess.unwrap_or_default(),
+            steps,
+            stop_step: self.stop_step,
+            batch_size,
+            accumulate: self.accumulate.unwrap_or(1),
+            sampling,
+            optimizer,
+            learning_rate: self.learning_rate.unwrap_or(tuned.learning_rate),
+            momentum: self.momentum.unwrap_or(tuned.momentum),
+            weight_decay: self.weight_decay.unwrap_or(tuned.weight_decay),
+            schedule: self.schedule.unwrap_or(base.schedule),
+            warmup: self.warmup.unwrap_or(base.warmup),
+            gradient_clip: self.gradient_clip.unwrap_or(0.0),
+            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            class_weights: self.class_weights.unwrap_or_default(),
+            average: self.average.unwrap_or(base.average),
+            patience: self.patience.unwrap_or(0),
+            augmentation: self.augmentation.clone().unwrap_or_else(|| self.augment.apply(base.augmentation)),
+            seed: self.seed.unwrap_or(0),
+            checkpoint_every: self.checkpoint_every.unwrap_or(30.0),
+        };
+        if config.accumulate > config.batch_size {
+            return Err(Error::invalid(
+                format!("--accumulate {} cuts a batch of {} into empty parts", config.accumulate, config.batch_size),
+                "choose at most as many parts as --batch-size has images",
+            ));
+        }
+        config.augmentation.validate(facts.shape())?;
+        Ok(config)
+    }
+
+    /// Refuses numbers outside their range, before any data is read.
+    ///
+    /// # Errors
+    /// The flag, the value and the range.
+    pub(super) fn check(&self) -> Result<()> {
+        let positive = [
+            ("--batch-size", self.batch_size.map(|n| n as f64)),
+            ("--accumulate", self.accumulate.map(|n| n as f64)),
+            ("--hidden", self.hidden.map(|n| n as f64)),
+            ("--steps", self.steps.map(|n| n as f64)),
+            ("--epochs", self.epochs),
+            ("--time", self.time),
+            ("--learning-rate", self.learning_rate),
+        ];
+        for (flag, value) in positive.into_iter().filter_map(|(flag, value)| value.map(|v| (flag, v))) {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(out_of_range(flag, value, "a number above 0"));
+            }
+        }
+        let not_negative = [
+            ("--weight-decay", self.weight_decay),
+            ("--gradient-clip", self.gradient_clip),
+            ("--checkpoint-every", self.checkpoint_every),
+        ];
+        for (flag, value) in not_negative.into_iter().filter_map(|(flag, value)| value.map(|v| (flag, v))) {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(out_of_range(flag, value, "0 or a number above it"));
+            }
+        }
+        let shares = [
+            ("--validation", self.validation),
+            ("--test", self.test),
+            ("--momentum", self.momentum),
+            ("--label-smoothing", self.label_smoothing),
+            ("--average", self.average),
+            ("--warmup", self.warmup),
+        ];
+        for (flag, value) in shares.into_iter().filter_map(|(flag, value)| value.map(|v| (flag, v))) {
+            if !(0.0..1.0).contains(&value) {
+                return Err(out_of_range(flag, value, "a number from 0 up to, not including, 1"));
+            }
+        }
+        if self.validation.unwrap_or(0.0) + self.test.unwrap_or(0.0) >= 1.0 {
+            return Err(Error::invalid(
+                "--validation and --test together leave nothing to train on",
+                "choose shares whose sum is well below 1, such as 0.1 each",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn out_of_range(flag: &str, value: f64, range: &str) -> Error {
+    Error::invalid(format!("{flag} {value} is out of range"), format!("give {flag} {range}"))
+}
+
+impl AugmentOptions {
+    fn apply(&self, base: Augmentation) -> Augmentation {
+        let base = if self.none { Augmentation::default() } else { base };
+        Augmentation {
+            flip: self.flip.unwrap_or(base.flip),
+            crop: self.crop.unwrap_or(base.crop),
+            color_jitter: self.color_jitter.unwrap_or(base.color_jitter),
+            trivial_augment: self.trivial_augment.unwrap_or(base.trivial_augment),
+            random_erasing: self.random_erasing.unwrap_or(base.random_erasing),
+            mixup: self.mixup.unwrap_or(base.mixup),
+            cutmix: self.cutmix.unwrap_or(base.cutmix),
+            ..base
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The file that repeats the run.
+    pub fn to_toml(&self) -> String {
+        let settings = toml::to_string(self).unwrap_or_default();
+        format!("# Every setting of this training. `percept train --config config.toml` repeats it.\n{settings}")
+    }
+}

@@ -1,0 +1,145 @@
+//! Settings for a user who sets nothing. None was tuned on a test split.
+
+use super::config::{OptimizerKind, Schedule};
+use crate::{
+    data::{augment::Augmentation, batches::Sampling},
+    image::ImageShape,
+};
+
+/// Share of the training images held out for validation.
+pub const VALIDATION: f64 = 0.1;
+/// Share of all images held out for the test where the data has none.
+pub const TEST: f64 = 0.1;
+/// Features of `mlp`'s hidden layer.
+pub const HIDDEN: usize = 512;
+
+/// What defaults depend on.
+pub struct Facts<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// Whether it has convolutions.
+    pub convolutional: bool,
+    /// Height and width.
+    pub image_size: [usize; 2],
+    /// 1 or 3.
+    pub channels: usize,
+    /// Images to train on.
+    pub train_images: usize,
+    /// Whether a mirrored image is still the same thing.
+    pub mirrors: bool,
+}
+
+impl Facts<'_> {
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        ImageShape { height: self.image_size[0], width: self.image_size[1], channels: self.channels }
+    }
+
+    /// Steps in which every image is seen about once.
+    pub fn steps_per_epoch(&self, batch_size: usize) -> u64 {
+        (self.train_images / batch_size).max(1) as u64
+    }
+}
+
+/// The numbers that go with an optimiser.
+#[derive(Clone, Copy)]
+pub struct Rates {
+    pub learning_rate: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+}
+
+/// Defaults for one model on one set of images.
+pub struct Defaults {
+    pub epochs: u64,
+    pub batch_size: usize,
+    pub optimizer: OptimizerKind,
+    pub rates: Rates,
+    pub schedule: Schedule,
+    pub warmup: f64,
+    pub label_smoothing: f64,
+    pub average: f64,
+    pub augmentation: Augmentation,
+}
+
+/// Sound numbers for an optimiser on a model that was tuned with another.
+pub fn rates(optimizer: OptimizerKind) -> Rates {
+    match optimizer {
+        OptimizerKind::Sgd => Rates { learning_rate: 0.05, momentum: 0.9, weight_decay: 5e-4 },
+        OptimizerKind::AdamW => Rates { learning_rate: 1e-3, momentum: 0.9, weight_decay: 0.01 },
+        OptimizerKind::Muon => Rates { learning_rate: 0.1, momentum: 0.6, weight_decay: 0.0 },
+    }
+}
+
+/// Defaults for a model. Who draws batches with replacement asks for the textbook's training, and gets all of it:
+/// plain gradient descent on images as they are.
+pub fn defaults(facts: &Facts, sampling: Sampling) -> Defaults {
+    let defaults = of_model(facts);
+    match sampling {
+        Sampling::EpochShuffle => defaults,
+        Sampling::WithReplacement => Defaults {
+            optimizer: OptimizerKind::Sgd,
+            rates: Rates { learning_rate: 0.01, momentum: 0.0, weight_decay: 0.0 },
+            label_smoothing: 0.0,
+            augmentation: Augmentation::default(),
+            ..defaults
+        },
+    }
+}
+
+fn of_model(facts: &Facts) -> Defaults {
+    let augmentation = Augmentation::defaults_for(facts.mirrors, facts.shape(), facts.convolutional);
+    // A few thousand images need more rounds and smaller batches than fifty thousand.
+    let rounds = |few: u64, many: u64| match facts.train_images {
+        0..=5_000 => few,
+        5_001..=20_000 => few.midpoint(many),
+        _ => many,
+    };
+    let batch = |largest: usize| (facts.train_images / 40).next_power_of_two().clamp(16, largest);
+    match facts.model {
+        "softmax" => Defaults {
+            epochs: rounds(100, 20),
+            batch_size: batch(256),
+            optimizer: OptimizerKind::AdamW,
+            rates: Rates { learning_rate: 5e-4, momentum: 0.9, weight_decay: 0.01 },
+            schedule: Schedule::Cosine,
+            warmup: 0.0,
+            label_smoothing: 0.0,
+            average: 0.0,
+            augmentation,
+        },
+        "mlp" => Defaults {
+            epochs: rounds(60, 30),
+            batch_size: batch(128),
+            optimizer: OptimizerKind::AdamW,
+            rates: Rates { learning_rate: 1e-3, momentum: 0.9, weight_decay: 0.05 },
+            schedule: Schedule::Cosine,
+            warmup: 0.05,
+            label_smoothing: 0.1,
+            average: 0.0,
+            augmentation,
+        },
+        "cnn" => Defaults {
+            epochs: rounds(16, 5),
+            batch_size: batch(512),
+            optimizer: OptimizerKind::Muon,
+            rates: rates(OptimizerKind::Muon),
+            schedule: Schedule::OneCycle,
+            warmup: 0.0,
+            label_smoothing: 0.1,
+            average: 0.0,
+            augmentation,
+        },
+        _ => Defaults {
+            epochs: rounds(60, 10),
+            batch_size: batch(128),
+            optimizer: OptimizerKind::Sgd,
+            rates: rates(OptimizerKind::Sgd),
+            schedule: Schedule::OneCycle,
+            warmup: 0.0,
+            label_smoothing: 0.1,
+            average: 0.0,
+            augmentation,
+        },
+    }
+}

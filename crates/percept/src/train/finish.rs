@@ -1,0 +1,312 @@
+//! What a run leaves: the model, its figures, the report.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::{
+    config::Preprocess,
+    events::{Event, Listener},
+    session::Session,
+};
+use crate::{
+    Error, Result,
+    data::Dataset,
+    evaluate::{Evaluation, Scores, fit_temperature, labels_of, logits_of},
+    files,
+    image::Image,
+    model::{ModelConfig, draw::thousands},
+    report::{self, Report, Shown, weight_templates},
+    weights::{self, ModelCard},
+};
+
+/// Training images that are measured at the end, at most: enough to see the gap to the test.
+pub(super) const TRAIN_SAMPLE: usize = 10_000;
+/// Pictures in a gallery of the report.
+const SHOWN: usize = 24;
+/// A gap between training and test accuracy that is worth a word.
+const GAP: f64 = 0.05;
+
+/// Figures on the training images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trained {
+    /// Mean softmax cross-entropy.
+    pub loss: f64,
+    /// Share of right answers.
+    pub top1: f64,
+}
+
+/// The final figures, as `--json` prints them.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainOutcome {
+    /// The model's name.
+    pub model: String,
+    /// The data's name.
+    pub data: String,
+    /// The run's folder.
+    pub run: PathBuf,
+    /// Seconds from the start of the process, report included.
+    pub seconds: f64,
+    /// Steps done.
+    pub steps: u64,
+    /// Times that every training image was seen.
+    pub epochs: f64,
+    /// Images trained on a second, evaluations on the way included.
+    pub images_per_second: f64,
+    /// Measured on training images as they are, at most 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<Trained>,
+    /// Measured on validation images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Scores>,
+    /// Measured on test images, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Scores>,
+    /// Whether the user stopped it.
+    #[serde(skip)]
+    pub interrupted: bool,
+}
+
+impl TrainOutcome {
+    /// A training that was stopped: nothing is measured yet.
+    pub(super) fn interrupted(run: &Path, session: &Session) -> Self {
+        let progress = &session.progress;
+        let seen = progress.step as f64 * session.config.batch_size.min(session.dataset.train.len()) as f64;
+        Self {
+            model: session.config.model.clone(),
+            data: session.dataset.name.clone(),
+            run: run.into(),
+            seconds: progress.seconds,
+            steps: progress.step,
+            epochs: seen / session.dataset.train.len() as f64,
+            images_per_second: if progress.seconds > 0.0 { seen / progress.seconds } else { 0.0 },
+            train: None,
+            validation: None,
+            test: None,
+            interrupted: true,
+        }
+    }
+}
+
+/// Measures the best parameters and writes everything.
+///
+/// # Errors
+/// A folder that cannot be written, or a full disk.
+pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listener: Listener) -> Result<TrainOutcome> {
+    session.keep_best();
+    let dataset = session.dataset;
+    let classes = dataset.classes.len();
+    let taken = dataset.train.len().min(TRAIN_SAMPLE);
+    let sample: Vec<u32> = (0..taken).map(|i| dataset.train[i * dataset.train.len() / taken]).collect();
+    let train = measure(&mut session, &sample, 1.0).1;
+    let (validation_logits, validation) = measure(&mut session, &dataset.validation, 1.0);
+    let temperature = fit_temperature(&validation_logits, &labels_of(dataset, &dataset.validation), classes);
+    let calibrated =
+        Evaluation::new(&validation_logits, &labels_of(dataset, &dataset.validation), classes, temperature);
+    let (test_logits, test) = measure(&mut session, &dataset.test, temperature);
+    let (has_validation, has_test) = (!dataset.validation.is_empty(), !dataset.test.is_empty());
+
+    let mut outcome = TrainOutcome {
+        interrupted: false,
+        train: Some(Trained { loss: train.scores.loss, top1: train.scores.top1 }),
+        validation: has_validation.then(|| calibrated.scores.clone()),
+        test: has_test.then(|| test.scores.clone()),
+        ..TrainOutcome::interrupted(run, &session)
+    };
+    save_model(&session, run, temperature, &outcome)?;
+    write_history(&session, run)?;
+
+    let (split, images, logits, evaluation) = match has_test {
+        true => ("test", &dataset.test, &test_logits, Some(&test)),
+        false => ("validation", &dataset.validation, &validation_logits, has_validation.then_some(&calibrated)),
+    };
+    let remarks = remarks(&outcome, &dataset.splits_note);
+    remarks.iter().skip(1).for_each(|remark| listener(Event::Note(remark.clone())));
+    let report = Report {
+        title: format!("{} on {}", outcome.model, outcome.data),
+        facts: facts(&session, &outcome, evaluation, started),
+        remarks,
+        settings: session.config.to_toml(),
+        history: session.progress.history.clone(),
+        classes: dataset.classes.clone(),
+        measured: evaluation.map(|evaluation| (split.to_string(), evaluation.clone())),
+        calibration: (has_validation && temperature != 1.0).then(|| [validation, calibrated.clone()]),
+        mistakes: mistakes(dataset, images, logits, temperature),
+        templates: templates(&session),
+        samples: batch_as_seen(&mut session)?,
+    };
+    let rendered = report::render(&report);
+    for (name, svg) in &rendered.pictures {
+        files::write_whole(&run.join(name), svg.as_bytes())?;
+    }
+    files::write_whole(&run.join("report.html"), rendered.html.as_bytes())?;
+    outcome.seconds = started.elapsed().as_secs_f64();
+    // Last: a folder with this file has ended.
+    #[derive(Serialize)]
+    struct Metrics<'a> {
+        #[serde(flatten)]
+        outcome: &'a TrainOutcome,
+        temperature: f32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        measured: Option<&'a Evaluation>,
+    }
+    let metrics = Metrics { outcome: &outcome, temperature, measured: evaluation };
+    let text = serde_json::to_string_pretty(&metrics).map_err(|error| Error::invalid(error.to_string(), ""))?;
+    files::write_whole(&run.join("metrics.json"), text.as_bytes())?;
+    Ok(outcome)
+}
+
+fn measure(session: &mut Session, images: &[u32], temperature: f32) -> (Vec<f32>, Evaluation) {
+    let dataset = session.dataset;
+    let logits = logits_of(&mut session.network, dataset, images);
+    let evaluation = Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), temperature);
+    (logits, evaluation)
+}
+
+/// Writes the model file. Nothing in it depends on the clock, so that equal trainings give equal files.
+fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOutcome) -> Result<()> {
+    let (config, dataset) = (&session.config, session.dataset);
+    let architecture = ModelConfig {
+        input: dataset.shape,
+        classes: dataset.classes.len(),
+        hidden: config.hidden,
+        per_pixel: config.preprocess == Preprocess::MeanImage,
+    };
+    let card = ModelCard {
+        temperature,
+        data: dataset.name.clone(),
+        fingerprint: dataset.fingerprint.clone(),
+        validation: outcome.validation.clone(),
+        test: outcome.test.clone(),
+        ..ModelCard::new(&config.model, architecture, dataset.classes.clone(), config.fit)
+    };
+    weights::save(&run.join(weights::MODEL_FILE), &card, session.network.graph(), &session.network.parameters)
+}
+
+fn write_history(session: &Session, run: &Path) -> Result<()> {
+    let mut text = String::from("epoch,seconds,train/loss,train/top1,val/loss,val/top1,val/top5,lr\n");
+    let cell = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
+    for row in &session.progress.history {
+        text += &format!(
+            "{:.4},{:.3},{:.6},{:.6},{},{},{},{:e}\n",
+            row.epoch,
+            row.seconds,
+            row.train_loss,
+            row.train_top1,
+            cell(row.validation_loss),
+            cell(row.validation_top1),
+            cell(row.validation_top5),
+            row.learning_rate
+        );
+    }
+    files::write_whole(&run.join("results.csv"), text.as_bytes())
+}
+
+fn facts(
+    session: &Session,
+    outcome: &TrainOutcome,
+    measured: Option<&Evaluation>,
+    started: Instant,
+) -> Vec<(String, String)> {
+    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let graph = session.network.graph();
+    let mut facts = Vec::new();
+    let mut add = |label: &str, value: String| facts.push((label.to_string(), value));
+    if let Some(test) = &outcome.test {
+        add("test accuracy", percent(test.top1));
+    }
+    if let Some(Evaluation { top1_interval: [low, high], .. }) = measured {
+        add("95 % interval", format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high));
+    }
+    if let Some(validation) = &outcome.validation {
+        add("validation accuracy", percent(validation.top1));
+    }
+    if let Some(train) = &outcome.train {
+        add("training accuracy", percent(train.top1));
+    }
+    if let Some(top5) = outcome.test.as_ref().and_then(|test| test.top5) {
+        add("test top-5", percent(top5));
+    }
+    add("total time", format!("{:.1} s", started.elapsed().as_secs_f64()));
+    add("steps", thousands(outcome.steps));
+    add("epochs", format!("{:.1}", outcome.epochs));
+    add("images a second", thousands(outcome.images_per_second as u64));
+    add("parameters", thousands(graph.trained_parameters() as u64));
+    add("multiply-adds", thousands(graph.multiply_adds()));
+    add("instructions", percept_kernels::Isa::current().name().into());
+    add("threads", rayon::current_num_threads().to_string());
+    facts
+}
+
+/// The splits, and what the figures say together.
+fn remarks(outcome: &TrainOutcome, splits: &str) -> Vec<String> {
+    let mut remarks = vec![format!("{splits}.")];
+    if let (Some(train), Some(test)) = (&outcome.train, &outcome.test) {
+        let gap = train.top1 - test.top1;
+        if gap > GAP {
+            remarks.push(format!(
+                "training accuracy {:.1} % is {:.1} points above test accuracy: the model knows its training images \
+                 better than the world (overfitting); more images, augmentation or weight decay narrow the gap",
+                100.0 * train.top1,
+                100.0 * gap
+            ));
+        }
+    }
+    remarks
+}
+
+/// The surest wrong answers.
+fn mistakes(dataset: &Dataset, images: &[u32], logits: &[f32], temperature: f32) -> Vec<Shown> {
+    let classes = dataset.classes.len();
+    let mut probabilities = logits.to_vec();
+    percept_kernels::scale(&mut probabilities, 1.0 / temperature);
+    percept_kernels::softmax(images.len(), classes, &mut probabilities);
+    let mut wrong: Vec<(f32, u32, usize)> = images
+        .iter()
+        .zip(probabilities.chunks_exact(classes))
+        .filter_map(|(&image, row)| {
+            let predicted = crate::ops::largest(row);
+            (predicted != dataset.labels[image as usize] as usize).then(|| (row[predicted], image, predicted))
+        })
+        .collect();
+    wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    wrong.truncate(SHOWN);
+    let shown = |(probability, image, predicted): (f32, u32, usize)| {
+        let label = &dataset.classes[dataset.labels[image as usize] as usize];
+        let called = &dataset.classes[predicted];
+        Shown {
+            image: Image { shape: dataset.shape, pixels: dataset.image(image as usize).to_vec() },
+            caption: format!("{label}, taken for {called} ({:.0} %)", 100.0 * probability),
+            name: dataset.names[image as usize].clone(),
+        }
+    };
+    wrong.into_iter().map(shown).collect()
+}
+
+/// The weights of a linear model, per class.
+fn templates(session: &Session) -> Vec<Shown> {
+    let graph = session.network.graph();
+    let weights = session.network.parameters.get(graph, "fc.weight");
+    let Some(weights) = weights.filter(|_| graph.is_linear()) else { return Vec::new() };
+    let dataset = session.dataset;
+    let images = weight_templates(weights, dataset.shape, dataset.classes.len());
+    let named = images.into_iter().zip(&dataset.classes);
+    named.map(|(image, class)| Shown { image, caption: class.clone(), name: class.clone() }).collect()
+}
+
+/// The first images of the first batch.
+fn batch_as_seen(session: &mut Session) -> Result<Vec<Shown>> {
+    let batch = session.fill(0)?;
+    let dataset = batch.0;
+    let shown = batch.1.pixels.chunks_exact(dataset.shape.len()).zip(&batch.1.labels).take(SHOWN);
+    Ok(shown
+        .map(|(pixels, &label)| Shown {
+            image: Image { shape: dataset.shape, pixels: pixels.to_vec() },
+            caption: dataset.classes[label as usize].clone(),
+            name: dataset.classes[label as usize].clone(),
+        })
+        .collect())
+}

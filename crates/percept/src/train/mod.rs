@@ -1,0 +1,17 @@
+//! Training: settings, the loop, checkpoints, and what a run leaves.
+
+mod checkpoint;
+mod config;
+mod defaults;
+mod events;
+mod finish;
+mod optimizer;
+mod prepare;
+mod run;
+mod schedule;
+mod session;
+
+pub use config::{AugmentOptions, ClassWeights, OptimizerKind, Preprocess, Schedule, TrainConfig, TrainOptions};
+pub use events::{Event, HistoryRow, Listener};
+pub use finish::{TrainOutcome, Trained};
+pub use run::{Place, train};

@@ -1,0 +1,256 @@
+//! A training from data to report.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+use super::{
+    checkpoint,
+    config::{Preprocess, TrainConfig, TrainOptions},
+    defaults::{self, Facts},
+    events::{Event, Listener},
+    finish::{self, TrainOutcome},
+    prepare,
+    session::{End, Session},
+};
+use crate::{
+    Error, Result,
+    data::{self, Dataset, DatasetConfig, Source},
+    files,
+    image::ImageShape,
+    model::{self, Graph, ModelConfig, Parameters},
+    ops::Network,
+};
+
+/// Side that larger photographs are brought to where nothing else is asked for.
+const PHOTOGRAPH: usize = 128;
+/// Images up to this side keep it.
+const NATIVE: usize = 64;
+/// Share of a `--time` budget's steps that is planned, so that a slower moment does not cut the end off.
+const PLANNED: f64 = 0.96;
+/// Seconds that writing the report takes at most.
+const REPORT_SECONDS: f64 = 1.0;
+
+/// Where a run lives.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A new folder: this one, or the next free `runs/<data>-<model>-<n>`.
+    New(Option<PathBuf>),
+    /// The folder of a run to go on with.
+    Resume(PathBuf),
+}
+
+/// Trains as `options` ask. `started` is when the process began: times and `--time` count from it. Setting `stop`
+/// ends the training after the current step, with everything saved.
+///
+/// # Errors
+/// Data, settings or places that cannot be used, and divergence.
+pub fn train(
+    options: &TrainOptions,
+    place: &Place,
+    started: Instant,
+    stop: &AtomicBool,
+    listener: Listener,
+) -> Result<TrainOutcome> {
+    options.check()?;
+    let mut options = options.clone();
+    if let Place::Resume(run) = place {
+        options = resumed(options, run)?;
+    }
+    let mut wanted =
+        DatasetConfig::new(&options.data, options.cache_dir.clone().unwrap_or_else(data::default_cache_dir));
+    wanted.data_dir.clone_from(&options.data_dir);
+    wanted.fit = options.fit.unwrap_or_default();
+    wanted.bad_images = options.bad_images.unwrap_or_default();
+    wanted.validation = options.validation.unwrap_or(defaults::VALIDATION);
+    wanted.test = options.test.unwrap_or(defaults::TEST);
+
+    let tell_data = |event| listener(Event::Data(event));
+    let source = Source::open(&wanted, &tell_data)?;
+    let (image_size, size_note) = image_size(&options, &source)?;
+    wanted.image_size = Some(image_size);
+    let (model, model_note) = model_name(&options, image_size)?;
+    let run = folder(place, &source.name, &model)?;
+    let mirrors = source.mirrors;
+    let dataset = Dataset::from_source(source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
+    for note in [size_note, model_note].into_iter().flatten() {
+        listener(Event::Note(note));
+    }
+    listener(Event::Note(dataset.splits_note.clone()));
+
+    let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
+    let facts = Facts {
+        model: &model,
+        convolutional: graph.is_convolutional(),
+        image_size,
+        channels: dataset.shape.channels,
+        train_images: dataset.train.len(),
+        mirrors,
+    };
+    let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
+    let mut parameters = Parameters::initialize(&graph, config.seed);
+    prepare::fit_to_data(&graph, &mut parameters, &dataset, config.seed);
+    let network = Network::new(graph, parameters);
+
+    let mut deadline = None;
+    if let (Some(time), Place::New(_)) = (options.time, place) {
+        let plan = plan_time(&config, &dataset, &network, time, started)?;
+        config.steps = plan.0;
+        deadline = Some(plan.1);
+    }
+    write_config(&run, &config)?;
+    let mut session = Session::new(config, &dataset, network, &run)?;
+    if let Place::Resume(_) = place
+        && let Some(checkpoint) = checkpoint::load(&run)?
+    {
+        session.restore(&checkpoint)?;
+    }
+    let end = session.run(deadline, stop, listener)?;
+    if end == End::Interrupted {
+        return Ok(TrainOutcome::interrupted(&run, &session));
+    }
+    if deadline.is_some() && session.config.stop_step.is_some() {
+        write_config(&run, &session.config)?;
+    }
+    finish::finish(session, &run, started, listener)
+}
+
+/// The settings of a run that goes on.
+fn resumed(asked: TrainOptions, run: &Path) -> Result<TrainOptions> {
+    let file = run.join("config.toml");
+    if !file.exists() {
+        let hint = "pass the folder of a run, such as runs/cifar10-cnn-1";
+        return Err(Error::missing(format!("{} is not a run: it holds no config.toml", run.display()), hint));
+    }
+    if run.join("metrics.json").exists() {
+        let hint = "start a new one with percept train --config, with more --epochs if it should learn more";
+        return Err(Error::invalid(format!("the run {} has ended already", run.display()), hint));
+    }
+    let options = TrainOptions::read(&file)?;
+    Ok(TrainOptions { data_dir: asked.data_dir, cache_dir: asked.cache_dir, ..options })
+}
+
+/// The size that images are brought to, and why where it was not asked for.
+fn image_size(options: &TrainOptions, source: &Source) -> Result<([usize; 2], Option<String>)> {
+    if let Some(size) = options.image_size {
+        return Ok((size, None));
+    }
+    let probe = data::probe(source)?;
+    let median = [probe.height, probe.width];
+    if probe.uniform && median[0].max(median[1]) <= NATIVE {
+        return Ok((median, None));
+    }
+    let side = match median[0].min(median[1]) {
+        small if small <= NATIVE => small.max(8),
+        _ => PHOTOGRAPH,
+    };
+    let note =
+        format!("images are brought to {side}x{side} (the median is {}x{}); see --image-size", median[0], median[1]);
+    Ok(([side, side], Some(note)))
+}
+
+fn model_name(options: &TrainOptions, image_size: [usize; 2]) -> Result<(String, Option<String>)> {
+    match options.model.as_deref() {
+        None | Some("auto") => {
+            let (name, reason) = model::choose(image_size);
+            Ok((name.into(), Some(format!("model {name}: {reason}"))))
+        }
+        Some(name) if model::MODELS.iter().any(|model| model.name == name) => Ok((name.into(), None)),
+        Some(name) => Err(model::unknown(name)),
+    }
+}
+
+fn build(options: &TrainOptions, model: &str, dataset: &Dataset) -> Result<Graph> {
+    let config = ModelConfig {
+        input: ImageShape { ..dataset.shape },
+        classes: dataset.classes.len(),
+        hidden: options.hidden.unwrap_or(defaults::HIDDEN),
+        per_pixel: options.preprocess == Some(Preprocess::MeanImage),
+    };
+    model::build(model, &config)
+}
+
+/// The run's folder, made where it is new.
+fn folder(place: &Place, data: &str, model: &str) -> Result<PathBuf> {
+    match place {
+        Place::Resume(run) => Ok(run.clone()),
+        Place::New(Some(run)) => {
+            if run.join("config.toml").exists() {
+                let hint = format!("choose another --out, or go on with percept train --resume {}", run.display());
+                return Err(Error::invalid(format!("{} holds a run already", run.display()), hint));
+            }
+            files::create_folder(run)?;
+            Ok(run.clone())
+        }
+        Place::New(None) => {
+            files::create_folder(Path::new("runs"))?;
+            // Another process may take a number between the look and the making: the making decides.
+            let mut number = 1;
+            loop {
+                let run = Path::new("runs").join(format!("{data}-{model}-{number}"));
+                match fs::create_dir(&run) {
+                    Ok(()) => return Ok(run),
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                    Err(error) => return Err(Error::io("create", run)(error)),
+                }
+            }
+        }
+    }
+}
+
+/// Takes back the folder of a run that never began.
+fn forget_if_empty(run: &Path) {
+    let _ = fs::remove_dir(run);
+}
+
+fn write_config(run: &Path, config: &TrainConfig) -> Result<()> {
+    files::write_whole(&run.join("config.toml"), config.to_toml().as_bytes())
+}
+
+/// The number of steps that fit into a wall time, and when to stop at the latest.
+///
+/// Speed is measured on the training's own steps, whose effects are then forgotten, so that a schedule can span the
+/// whole and the run can be repeated from its number of steps alone.
+fn plan_time(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    network: &Network,
+    time: f64,
+    started: Instant,
+) -> Result<(u64, Instant)> {
+    let mut trial = Session::new(
+        config.clone(),
+        dataset,
+        Network::new(network.graph().clone(), network.parameters.clone()),
+        Path::new(""),
+    )?;
+    trial.compute(0)?;
+    let begin = Instant::now();
+    let mut steps = 0;
+    while steps < 3 || (begin.elapsed().as_secs_f64() < 0.02 * time && steps < 50) {
+        trial.compute(steps)?;
+        steps += 1;
+    }
+    let step = begin.elapsed().as_secs_f64() / steps as f64;
+    let probe: Vec<u32> = dataset.train.iter().copied().take(512).collect();
+    let begin = Instant::now();
+    crate::evaluate::evaluate_split(&mut trial.network, dataset, &probe);
+    let look = begin.elapsed().as_secs_f64() / probe.len().max(1) as f64;
+    let per_epoch = trial.steps_per_epoch() as f64;
+    let at_the_end =
+        look * (finish::TRAIN_SAMPLE.min(dataset.train.len()) + dataset.validation.len() + dataset.test.len()) as f64;
+    let left = time - started.elapsed().as_secs_f64() - at_the_end - REPORT_SECONDS;
+    // A step costs its share of the validation at the end of its epoch, too.
+    let cost = step + look * dataset.validation.len() as f64 / per_epoch;
+    if left < cost {
+        return Err(Error::invalid(
+            format!("--time {time:.0}s is over before the first step"),
+            "give more time, or choose a smaller --model or --batch-size",
+        ));
+    }
+    let deadline = started + Duration::from_secs_f64(time - at_the_end - REPORT_SECONDS);
+    Ok((((PLANNED * left / cost) as u64).max(1), deadline))
+}

@@ -1,0 +1,343 @@
+//! The loop: batches in, updates, evaluations and checkpoints on the way.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use super::{
+    checkpoint::{self, Checkpoint, Groups, Progress},
+    config::{ClassWeights, TrainConfig},
+    events::{Event, HistoryRow, Listener},
+    optimizer::Optimizer,
+    schedule,
+};
+use crate::{
+    Error, Result,
+    data::{
+        Dataset,
+        augment::Moment,
+        batches::{Batch, Images, Sampler},
+    },
+    evaluate::{Evaluation, evaluate_split},
+    model::Parameters,
+    ops::{LossConfig, Network, StepOutcome, Targets},
+};
+use percept_kernels as kernels;
+
+/// A mean loss that no training comes back from.
+const HOPELESS_LOSS: f64 = 1e6;
+
+/// A training under way.
+pub(super) struct Session<'a> {
+    pub config: TrainConfig,
+    pub dataset: &'a Dataset,
+    pub network: Network,
+    pub progress: Progress,
+    run: &'a Path,
+    optimizer: Optimizer,
+    sampler: Sampler,
+    loss: LossConfig,
+    /// The running average of the parameters, where one is kept.
+    average: Option<Parameters>,
+    /// The parameters that were best on validation.
+    best: Option<Parameters>,
+    batch: Batch,
+    saved_at: Instant,
+    /// Seconds of earlier sittings.
+    earlier: f64,
+    started: Instant,
+}
+
+/// How a loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Every step was done, or patience or time ran out.
+    Done,
+    /// The user asked it to stop.
+    Interrupted,
+}
+
+impl<'a> Session<'a> {
+    /// A training that begins now.
+    ///
+    /// # Errors
+    /// No images to train on.
+    pub fn new(config: TrainConfig, dataset: &'a Dataset, network: Network, run: &'a Path) -> Result<Self> {
+        let progress =
+            Progress { fingerprint: dataset.fingerprint.clone(), settings: config.to_toml(), ..Progress::default() };
+        let sampler = Sampler::new(dataset.train.clone(), config.batch_size, config.sampling, false, config.seed)?;
+        Ok(Self {
+            optimizer: Optimizer::new(&config, network.graph()),
+            loss: loss_config(&config, dataset),
+            average: (config.average > 0.0).then(|| network.parameters.clone()),
+            best: None,
+            batch: Batch::default(),
+            saved_at: Instant::now(),
+            earlier: 0.0,
+            started: Instant::now(),
+            sampler,
+            config,
+            dataset,
+            network,
+            progress,
+            run,
+        })
+    }
+
+    /// Takes up where a checkpoint left.
+    ///
+    /// # Errors
+    /// Other data or settings, or a damaged checkpoint.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let found = &checkpoint.progress;
+        if found.fingerprint != self.progress.fingerprint {
+            return Err(Error::invalid(
+                format!("the data of {} is not what the run began with", self.run.display()),
+                "bring the images back as they were, or start a new run",
+            ));
+        }
+        if found.settings != self.progress.settings {
+            return Err(Error::invalid(
+                format!("the settings in {} are not what the run began with", self.run.join("config.toml").display()),
+                "restore config.toml, or start a new run with percept train --config",
+            ));
+        }
+        let graph = self.network.graph().clone();
+        checkpoint.restore("parameters", &graph, self.network.parameters.0.iter_mut())?;
+        for (slot, name) in ["memory.0", "memory.1"].into_iter().enumerate() {
+            checkpoint.restore(name, &graph, self.optimizer.memory.iter_mut().map(|pair| &mut pair[slot]))?;
+        }
+        if let Some(average) = &mut self.average {
+            checkpoint.restore("average", &graph, average.0.iter_mut())?;
+        }
+        if checkpoint.has("best") {
+            let mut best = self.network.parameters.clone();
+            checkpoint.restore("best", &graph, best.0.iter_mut())?;
+            self.best = Some(best);
+        }
+        self.progress = found.clone();
+        self.earlier = found.seconds;
+        Ok(())
+    }
+
+    /// Trains until the end.
+    ///
+    /// # Errors
+    /// Divergence, or a checkpoint that cannot be written.
+    pub fn run(&mut self, deadline: Option<Instant>, stop: &AtomicBool, listener: Listener) -> Result<End> {
+        let steps = self.config.stop_step.unwrap_or(self.config.steps);
+        let per_epoch = self.steps_per_epoch();
+        let batch_size = self.config.batch_size.min(self.dataset.train.len());
+        listener(Event::Begin { step: self.progress.step, steps, steps_per_epoch: per_epoch, batch_size });
+        while self.progress.step < steps {
+            if stop.load(Ordering::Relaxed) {
+                self.save()?;
+                return Ok(End::Interrupted);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.config.stop_step = Some(self.progress.step);
+                break;
+            }
+            let step = self.progress.step;
+            let outcome = self.step(step)?;
+            let images = self.batch.labels.len();
+            listener(Event::Step { step, loss: outcome.loss, top1: outcome.correct as f64 / images as f64 });
+            self.progress.step += 1;
+            if self.progress.step.is_multiple_of(per_epoch) || self.progress.step == steps {
+                listener(Event::Evaluated(self.look()?));
+                if self.config.patience > 0 && self.progress.stale >= self.config.patience {
+                    listener(Event::Note(format!(
+                        "validation did not improve in {} evaluations: stopping at step {}",
+                        self.progress.stale, self.progress.step
+                    )));
+                    break;
+                }
+            }
+            if self.saved_at.elapsed().as_secs_f64() >= self.config.checkpoint_every {
+                self.save()?;
+            }
+        }
+        if self.progress.seen > 0 {
+            listener(Event::Evaluated(self.look()?));
+        }
+        Ok(End::Done)
+    }
+
+    /// Steps in which every image is seen about once.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.sampler.steps_per_epoch()
+    }
+
+    /// One update.
+    fn step(&mut self, step: u64) -> Result<StepOutcome> {
+        let outcome = self.compute(step)?;
+        if !outcome.loss.is_finite() || outcome.loss > HOPELESS_LOSS {
+            return Err(self.diverged(step, outcome.loss));
+        }
+        let factor = schedule::factor(self.config.schedule, step, self.config.steps, self.config.warmup);
+        self.optimizer.step(&mut self.network, self.config.learning_rate * factor, step);
+        if let Some(average) = &mut self.average {
+            // Short at first, so that the beginning is forgotten.
+            let decay = self.config.average.min((1.0 + step as f64) / (10.0 + step as f64));
+            for (into, from) in average.0.iter_mut().zip(&self.network.parameters.0) {
+                kernels::average(into, from, decay as f32);
+            }
+        }
+        self.progress.loss_sum += outcome.loss * self.batch.labels.len() as f64;
+        self.progress.correct += outcome.correct as u64;
+        self.progress.seen += self.batch.labels.len() as u64;
+        Ok(outcome)
+    }
+
+    /// Fills the batch of a step.
+    ///
+    /// # Errors
+    /// Labels or settings out of range.
+    pub fn fill(&mut self, step: u64) -> Result<(&Dataset, &Batch)> {
+        let images = Images {
+            shape: self.dataset.shape,
+            pixels: self.dataset.pixels(),
+            labels: &self.dataset.labels,
+            classes: self.dataset.classes.len(),
+        };
+        let moment = Moment { seed: self.config.seed, epoch: self.sampler.epoch_of(step), step };
+        self.batch.fill(&images, self.sampler.batch(step), &self.config.augmentation, moment)?;
+        Ok((self.dataset, &self.batch))
+    }
+
+    /// Gradients of the batch of a step, without an update.
+    ///
+    /// # Errors
+    /// Labels or settings out of range.
+    pub fn compute(&mut self, step: u64) -> Result<StepOutcome> {
+        self.fill(step)?;
+        let (size, classes) = (self.dataset.shape.len(), self.dataset.classes.len());
+        let count = self.batch.labels.len();
+        let part = count.div_ceil(self.config.accumulate);
+        let mut total = StepOutcome { loss: 0.0, correct: 0 };
+        for first in (0..count).step_by(part) {
+            let last = (first + part).min(count);
+            let targets = match &self.batch.targets {
+                Some(all) => Targets::Probabilities(&all[first * classes..last * classes]),
+                None => Targets::Labels(&self.batch.labels[first..last]),
+            };
+            let share = (last - first) as f32 / count as f32;
+            let pixels = &self.batch.pixels[first * size..last * size];
+            let outcome = self.network.learn(pixels, targets, &self.loss, first > 0, share);
+            total.loss += outcome.loss * f64::from(share);
+            total.correct += outcome.correct;
+        }
+        Ok(total)
+    }
+
+    fn diverged(&self, step: u64, loss: f64) -> Error {
+        let rate = self.config.learning_rate;
+        let kept = match checkpoint::path(self.run).exists() {
+            true => format!("; the last good checkpoint is in {}", self.run.join("checkpoint").display()),
+            false => String::new(),
+        };
+        Error::Diverged {
+            step,
+            cause: format!("the loss became {loss:.4}; the learning rate {rate} is the likely cause"),
+            hint: format!("try --learning-rate {} or --gradient-clip 1{kept}", rate / 10.0),
+        }
+    }
+
+    /// Evaluates on validation, remembers what is best, and closes a row of the history.
+    fn look(&mut self) -> Result<HistoryRow> {
+        let validation = match self.dataset.validation.is_empty() {
+            true => None,
+            false => Some(self.evaluate(&self.dataset.validation)),
+        };
+        if let Some(Evaluation { scores, .. }) = &validation {
+            let better = self
+                .progress
+                .best
+                .is_none_or(|[top1, loss]| scores.top1 > top1 || (scores.top1 == top1 && scores.loss < loss));
+            if better {
+                self.progress.best = Some([scores.top1, scores.loss]);
+                self.progress.stale = 0;
+                self.best = Some(self.average.as_ref().unwrap_or(&self.network.parameters).clone());
+            } else {
+                self.progress.stale += 1;
+            }
+        }
+        self.progress.seconds = self.earlier + self.started.elapsed().as_secs_f64();
+        let seen = self.progress.seen.max(1) as f64;
+        let step = self.progress.step;
+        let factor = schedule::factor(self.config.schedule, step.max(1) - 1, self.config.steps, self.config.warmup);
+        let scores = validation.as_ref().map(|evaluation| &evaluation.scores);
+        let row = HistoryRow {
+            epoch: (step * self.config.batch_size as u64) as f64 / self.dataset.train.len() as f64,
+            step,
+            seconds: self.progress.seconds,
+            train_loss: self.progress.loss_sum / seen,
+            train_top1: self.progress.correct as f64 / seen,
+            validation_loss: scores.map(|s| s.loss),
+            validation_top1: scores.map(|s| s.top1),
+            validation_top5: scores.and_then(|s| s.top5),
+            learning_rate: self.config.learning_rate * factor,
+        };
+        self.progress.history.push(row);
+        (self.progress.loss_sum, self.progress.correct, self.progress.seen) = (0.0, 0, 0);
+        Ok(row)
+    }
+
+    /// Measures the parameters that would be kept now.
+    fn evaluate(&mut self, images: &[u32]) -> Evaluation {
+        self.swap_average();
+        let evaluation = evaluate_split(&mut self.network, self.dataset, images);
+        self.swap_average();
+        evaluation
+    }
+
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            std::mem::swap(average, &mut self.network.parameters);
+        }
+    }
+
+    /// Puts the parameters to keep into the network: the best on validation, else the last.
+    pub fn keep_best(&mut self) {
+        if let Some(best) = self.best.take().or_else(|| self.average.take()) {
+            self.network.parameters = best;
+        }
+    }
+
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or a full disk.
+    pub fn save(&mut self) -> Result<()> {
+        self.progress.seconds = self.earlier + self.started.elapsed().as_secs_f64();
+        let mut groups: Groups = vec![("parameters", slices(&self.network.parameters))];
+        for (slot, name) in ["memory.0", "memory.1"].into_iter().enumerate() {
+            groups.push((name, self.optimizer.memory.iter().map(|pair| pair[slot].as_slice()).collect()));
+        }
+        if let Some(average) = &self.average {
+            groups.push(("average", slices(average)));
+        }
+        if let Some(best) = &self.best {
+            groups.push(("best", slices(best)));
+        }
+        checkpoint::save(self.run, &self.progress, self.network.graph(), &groups)?;
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+}
+
+fn slices(numbers: &Parameters) -> Vec<&[f32]> {
+    numbers.0.iter().map(Vec::as_slice).collect()
+}
+
+fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
+    let class_weights = (config.class_weights == ClassWeights::Balanced).then(|| {
+        let mut counts = vec![0usize; dataset.classes.len()];
+        dataset.train.iter().for_each(|&index| counts[dataset.labels[index as usize] as usize] += 1);
+        let total = dataset.train.len() as f32;
+        counts.iter().map(|&count| total / (counts.len() * count.max(1)) as f32).collect()
+    });
+    LossConfig { label_smoothing: config.label_smoothing as f32, class_weights }
+}

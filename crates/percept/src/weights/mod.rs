@@ -1,0 +1,200 @@
+//! The model file: one safetensors file that holds all that prediction needs.
+
+mod tensors;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    evaluate::Scores,
+    files,
+    image::Fit,
+    model::{self, Graph, ModelConfig, Parameters, parameters},
+};
+pub use tensors::{bytes_of, floats_of};
+
+/// Raised when a file written today could not be read by yesterday's Percept.
+const FORMAT: u32 = 1;
+/// The key of Percept's entry in the file's metadata.
+const KEY: &str = "percept";
+/// The model file's name in a run's folder.
+pub const MODEL_FILE: &str = "model.safetensors";
+
+/// What a model file says beside its tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// Version of the format.
+    pub format: u32,
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// The model's name in the table of models.
+    pub model: String,
+    /// Its architecture.
+    pub architecture: ModelConfig,
+    /// Class names by label.
+    pub classes: Vec<String>,
+    /// How images of other sizes are brought to the network's.
+    pub fit: Fit,
+    /// Divides the logits, so that probabilities are as often right as they say.
+    pub temperature: f32,
+    /// The data it was trained on.
+    pub data: String,
+    /// That data's fingerprint.
+    pub fingerprint: String,
+    /// Final figures.
+    pub validation: Option<Scores>,
+    /// Final figures.
+    pub test: Option<Scores>,
+}
+
+impl ModelCard {
+    /// A card for a model that was not measured yet.
+    pub fn new(model: &str, architecture: ModelConfig, classes: Vec<String>, fit: Fit) -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            model: model.into(),
+            architecture,
+            classes,
+            fit,
+            temperature: 1.0,
+            data: String::new(),
+            fingerprint: String::new(),
+            validation: None,
+            test: None,
+        }
+    }
+}
+
+/// A model with its numbers.
+pub struct SavedModel {
+    /// What the file says.
+    pub card: ModelCard,
+    /// The network's description.
+    pub graph: Graph,
+    /// Its numbers, in memory order.
+    pub parameters: Parameters,
+}
+
+/// The file that a user means: a model file, or the one in a run's folder.
+///
+/// # Errors
+/// Nothing there, or a run that has not ended.
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    if !path.exists() {
+        let hint = "pass a run's folder, such as runs/digits-cnn-1, or a model.safetensors";
+        return Err(Error::missing(format!("there is no model at {}", path.display()), hint));
+    }
+    if !path.is_dir() {
+        return Ok(path.into());
+    }
+    let file = path.join(MODEL_FILE);
+    if file.exists() {
+        return Ok(file);
+    }
+    let hint = match path.join("config.toml").exists() {
+        true => format!("the run has not ended: percept train --resume {}", path.display()),
+        false => "pass a run's folder, such as runs/digits-cnn-1, or a model.safetensors".into(),
+    };
+    Err(Error::missing(format!("{} holds no {MODEL_FILE}", path.display()), hint))
+}
+
+/// Writes a model file, whole or not at all.
+///
+/// # Errors
+/// A folder that cannot be written, or a full disk.
+pub fn save(path: &Path, card: &ModelCard, graph: &Graph, numbers: &Parameters) -> Result<()> {
+    let ordered: Vec<Vec<u8>> = graph
+        .parameters
+        .iter()
+        .zip(&numbers.0)
+        .map(|(spec, memory)| bytes_of(&parameters::to_file(spec, memory)))
+        .collect();
+    let views = graph.parameters.iter().zip(&ordered).map(|(spec, bytes)| {
+        let view = TensorView::new(safetensors::Dtype::F32, spec.shape.clone(), bytes);
+        view.map(|view| (spec.name.clone(), view))
+    });
+    let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| unwritable(path, &error))?;
+    // One entry: the order of several would depend on a hash map.
+    let text = serde_json::to_string(card).map_err(|error| unwritable(path, &error))?;
+    let metadata = HashMap::from([(KEY.to_string(), text)]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(path, &error))?;
+    files::write_whole(path, &bytes)
+}
+
+fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::invalid(format!("cannot write {}: {error}", path.display()), "")
+}
+
+/// Reads a model file, checking every tensor's name and shape.
+///
+/// # Errors
+/// A file that is missing, damaged, of a newer version or not Percept's; a tensor that is missing, extra or of another
+/// shape.
+pub fn load(path: &Path) -> Result<SavedModel> {
+    let path = locate(path)?;
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let damaged = |reason: String| Error::damaged(&path, reason, "copy the file again, or train the model again");
+    let foreign = || {
+        Error::invalid(
+            format!("{} is not a model file of Percept", path.display()),
+            "pass a run's folder or the model.safetensors in it",
+        )
+    };
+    let tensors = match SafeTensors::deserialize(&bytes) {
+        Ok(tensors) => tensors,
+        Err(_) if !looks_like_safetensors(&bytes) => return Err(foreign()),
+        Err(error) => return Err(damaged(error.to_string())),
+    };
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let text = metadata.metadata().as_ref().and_then(|all| all.get(KEY)).ok_or_else(foreign)?;
+    let card = read_card(text, &path)?;
+    let graph = model::build(&card.model, &card.architecture)?;
+    if card.classes.len() != graph.classes() || !(card.temperature > 0.0) {
+        return Err(damaged("its classes or its temperature do not fit the network".into()));
+    }
+    for name in tensors.names() {
+        if !graph.parameters.iter().any(|spec| spec.name == name) {
+            return Err(damaged(format!("tensor {name} does not belong to model {}", card.model)));
+        }
+    }
+    let mut numbers = Vec::new();
+    for spec in &graph.parameters {
+        let tensor = tensors.tensor(&spec.name).map_err(|_| damaged(format!("tensor {} is missing", spec.name)))?;
+        if tensor.shape() != spec.shape || tensor.dtype() != safetensors::Dtype::F32 {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            let found = format!("tensor {} is {dtype:?} {shape:?}, not F32 {:?}", spec.name, spec.shape);
+            return Err(damaged(found));
+        }
+        numbers.push(parameters::to_memory(spec, &floats_of(tensor.data())));
+    }
+    Ok(SavedModel { card, graph, parameters: Parameters(numbers) })
+}
+
+fn looks_like_safetensors(bytes: &[u8]) -> bool {
+    bytes.get(8) == Some(&b'{')
+}
+
+/// Reads the version first: a newer card may have any shape.
+fn read_card(text: &str, path: &Path) -> Result<ModelCard> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let damaged = |error: serde_json::Error| Error::damaged(path, error.to_string(), "copy the file again");
+    let Version { format } = serde_json::from_str(text).map_err(damaged)?;
+    if format > FORMAT {
+        return Err(Error::invalid(
+            format!("{} has format {format}; this Percept reads up to {FORMAT}", path.display()),
+            "install a newer Percept",
+        ));
+    }
+    serde_json::from_str(text).map_err(damaged)
+}
