@@ -27,7 +27,7 @@ pub(super) fn open(entry: &'static Entry) -> Source {
         Ok(Box::new(read) as Box<dyn Iterator<Item = _> + Send>)
     });
     // The content is part of the program; the name and the version of its scaling identify it.
-    source_of(entry, "inside Percept".into(), "digits-1".into(), samples)
+    source_of(entry, "the data built into Percept".into(), "digits-1".into(), samples)
 }
 
 fn unpack() -> Result<Vec<u8>> {

@@ -29,24 +29,17 @@ const REPORT_EVERY: u64 = 1 << 20;
 /// Downloads the files of a dataset that are not there yet.
 pub(super) fn fetch_all(entry: &Entry, places: &Places, listener: Listener) -> Result<()> {
     let folder = places.download_folder(entry);
-    for file in entry.files {
-        if folder.join(file.name).is_file() {
-            continue;
-        }
-        let official: Vec<String> = file.urls.iter().map(|url| url.to_string()).collect();
-        let mirrored = places.mirror.as_ref().map(|mirror| {
-            let dataset = entry.folders.first().unwrap_or(&entry.name);
-            vec![format!("{}/{dataset}/{}", mirror.trim_end_matches('/'), file.name)]
-        });
-        let urls = mirrored.unwrap_or_else(|| official.clone());
-        let request = Request {
-            name: file.name,
-            urls,
-            official: &official[0],
-            bytes: file.bytes,
-            md5: file.md5,
-            folder: &folder,
+    let missing: Vec<_> = entry.files.iter().filter(|file| !folder.join(file.name).is_file()).collect();
+    for (index, file) in missing.iter().enumerate() {
+        let urls = match &places.mirror {
+            Some(mirror) => {
+                let dataset = entry.folders.first().unwrap_or(&entry.name);
+                vec![format!("{}/{dataset}/{}", mirror.trim_end_matches('/'), file.name)]
+            }
+            None => file.urls.iter().map(ToString::to_string).collect(),
         };
+        let by_hand = missing[index..].iter().map(|file| file.urls[0].to_string()).collect();
+        let request = Request { name: file.name, urls, by_hand, bytes: file.bytes, md5: file.md5, folder: &folder };
         if places.offline {
             return Err(request.failed(&request.urls[0], "the network is switched off by PERCEPT_OFFLINE"));
         }
@@ -60,8 +53,8 @@ struct Request<'a> {
     name: &'a str,
     /// Where to fetch it from: the next if one fails.
     urls: Vec<String>,
-    /// Where a user fetches it by hand.
-    official: &'a str,
+    /// Where a user fetches it by hand, and the files that are missing after it.
+    by_hand: Vec<String>,
     bytes: Option<u64>,
     md5: &'a str,
     folder: &'a Path,
@@ -90,10 +83,13 @@ impl Request<'_> {
                     return Ok(target);
                 }
                 Err(Failure::Local(error)) => return Err(error),
-                Err(Failure::CutOff(reason) | Failure::Refused(reason)) => failed = Some((url, reason)),
+                // The first address is the best one: its failure tells the most.
+                Err(Failure::CutOff(reason) | Failure::Refused(reason)) => {
+                    failed.get_or_insert((url, reason));
+                }
             }
         }
-        let (url, reason) = failed.ok_or_else(|| self.failed(self.official, "no address is known"))?;
+        let (url, reason) = failed.ok_or_else(|| self.failed("nowhere", "no address is known"))?;
         Err(self.failed(url, &reason))
     }
 
@@ -181,17 +177,17 @@ impl Request<'_> {
         }
     }
 
-    fn by_hand(&self) -> String {
+    fn hint(&self) -> String {
+        let (what, them) = if self.by_hand.len() == 1 { ("it", "it") } else { ("these files", "them") };
+        let (folder, addresses) = (self.folder.display(), self.by_hand.join(" "));
         format!(
-            "fetch {} by hand from {} and put it into {}, or name the folder that holds it with --data-dir",
-            self.name,
-            self.official,
-            self.folder.display()
+            "fetch {what} by hand and put {them} into {folder}, or name the folder that holds {them} with --data-dir: \
+             {addresses}"
         )
     }
 
     fn failed(&self, url: &str, reason: &str) -> Error {
-        Error::Download { url: url.into(), reason: reason.into(), hint: self.by_hand() }
+        Error::Download { url: url.into(), reason: reason.into(), hint: self.hint() }
     }
 }
 
@@ -259,7 +255,7 @@ impl Part {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             let _ = fs::remove_file(&notes);
             let reason = format!("what {url} sent has MD5 {found}, expected {}; it was removed", request.md5);
-            return Err(Error::damaged(target, reason, format!("try again, or {}", request.by_hand())));
+            return Err(Error::damaged(target, reason, format!("try again, or {}", request.hint())));
         }
         file.sync_all().map_err(Error::io("write", &path))?;
         drop(file); // Windows renames no open file

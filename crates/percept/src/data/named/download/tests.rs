@@ -108,7 +108,7 @@ fn fetch(folder: &Path, urls: &[String], md5: &str) -> (Result<PathBuf>, Vec<(u6
     let request = Request {
         name: "file",
         urls: urls.to_vec(),
-        official: "http://official.example/file",
+        by_hand: vec!["http://official.example/file".into()],
         bytes: Some(300_000),
         md5,
         folder,
@@ -207,8 +207,8 @@ fn a_failure_says_which_file_to_put_where() {
     let error = result.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot download {address}/file: the server answered 404"));
     let hint = format!(
-        "fetch file by hand from http://official.example/file and put it into {}, or name the folder that holds it \
-         with --data-dir",
+        "fetch it by hand and put it into {}, or name the folder that holds it with --data-dir: \
+         http://official.example/file",
         folder.path().display()
     );
     assert_eq!(error.hint(), Some(hint.as_str()));
