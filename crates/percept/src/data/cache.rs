@@ -233,7 +233,8 @@ fn take_in(
     (about, result)
 }
 
-fn hash_of(bytes: &[u8]) -> u64 {
+/// The first 8 bytes of the SHA-256 of an image's content.
+pub(super) fn hash_of(bytes: &[u8]) -> u64 {
     let digest = Sha256::digest(bytes);
     digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte))
 }

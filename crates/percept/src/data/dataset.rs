@@ -104,9 +104,7 @@ impl Dataset {
         if let Some(index) = train.iter().chain(&validation).chain(&test).find(|&&index| index as usize >= images) {
             return Err(Error::invalid(format!("image {index} of {images} does not exist"), "indices count from 0"));
         }
-        let hashes = pixels
-            .chunks_exact(shape.len())
-            .map(|image| Sha256::digest(image).iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte)));
+        let hashes = pixels.chunks_exact(shape.len()).map(cache::hash_of);
         let mut dataset = Self {
             name: name.into(),
             classes,

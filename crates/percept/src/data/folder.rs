@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::{Event, Listener, Picture, Sample, Source, Split};
-use crate::{Error, Result, image::IMAGE_EXTENSIONS};
+use crate::{Error, Result, image::has_image_extension};
 
 /// An image file and what its place says of it.
 pub(super) struct Entry {
@@ -153,8 +153,7 @@ fn subfolders(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
 
 fn is_image(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    !hidden && IMAGE_EXTENSIONS.contains(&extension.as_str())
+    !hidden && has_image_extension(path)
 }
 
 fn no_images(root: &Path) -> Error {

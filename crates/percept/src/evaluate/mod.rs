@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_report_is_laid_out_as_scikit_learns() {
-        // Printed by sklearn.metrics.classification_report([0,0,1,1,2,2], [0,1,1,2,2,2], target_names=["ant","bee","cat"]).
+        // Printed by scikit-learn 1.9.1: classification_report([0,0,1,1,2,2], [0,1,1,2,2,2], target_names=["ant","bee","cat"]).
         let expected = "              precision    recall  f1-score   support
 
          ant       1.00      0.50      0.67         2
@@ -208,7 +208,7 @@ weighted avg       0.72      0.67      0.66         6
     fn intervals_hold_the_share() {
         assert_eq!(wilson(0, 0), [0.0, 1.0]);
         let [low, high] = wilson(95, 100);
-        // Wilson's interval of 95 of 100 from R's binom package.
+        // Wilson's formula worked out apart, in Python.
         assert!((low - 0.8882).abs() < 1e-4 && (high - 0.9785).abs() < 1e-4, "{low} {high}");
     }
 }

@@ -58,7 +58,7 @@ pub enum Fit {
 }
 
 /// Extensions that are taken for images, in small letters.
-pub const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
+const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// The images in a folder, at any depth, in order.
 ///
@@ -67,9 +67,12 @@ pub const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "
 pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     folder.read_dir().map_err(Error::io("read", folder))?;
     let files = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(std::result::Result::ok);
-    let is_image = |path: &Path| {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-        IMAGE_EXTENSIONS.contains(&extension.as_str())
-    };
-    Ok(files.filter(|file| file.file_type().is_file() && is_image(file.path())).map(|file| file.into_path()).collect())
+    let images = files.filter(|file| file.file_type().is_file() && has_image_extension(file.path()));
+    Ok(images.map(walkdir::DirEntry::into_path).collect())
+}
+
+/// Whether a file is taken for an image, by its name.
+pub(crate) fn has_image_extension(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    IMAGE_EXTENSIONS.contains(&extension.as_str())
 }

@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    config::Preprocess,
     events::{Event, Listener},
+    run::architecture,
     session::Session,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     evaluate::{Evaluation, Scores, fit_temperature, labels_of, logits_of},
     files,
     image::Image,
-    model::{ModelConfig, draw::thousands},
+    model::draw::thousands,
     report::{self, Report, Shown, weight_templates},
     weights::{self, ModelCard},
 };
@@ -169,12 +169,7 @@ fn measure(session: &mut Session, images: &[u32], temperature: f32) -> (Vec<f32>
 /// Writes the model file. Nothing in it depends on the clock, so that equal trainings give equal files.
 fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOutcome) -> Result<()> {
     let (config, dataset) = (&session.config, session.dataset);
-    let architecture = ModelConfig {
-        input: dataset.shape,
-        classes: dataset.classes.len(),
-        hidden: config.hidden,
-        per_pixel: config.preprocess == Preprocess::MeanImage,
-    };
+    let architecture = architecture(dataset, config.hidden, config.preprocess);
     let card = ModelCard {
         temperature,
         data: dataset.name.clone(),

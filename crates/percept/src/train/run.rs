@@ -20,7 +20,6 @@ use crate::{
     Error, Result,
     data::{self, Dataset, DatasetConfig, Source},
     files,
-    image::ImageShape,
     model::{self, Graph, ModelConfig, Parameters},
     ops::Network,
 };
@@ -164,13 +163,14 @@ fn model_name(options: &TrainOptions, image_size: [usize; 2]) -> Result<(String,
 }
 
 fn build(options: &TrainOptions, model: &str, dataset: &Dataset) -> Result<Graph> {
-    let config = ModelConfig {
-        input: ImageShape { ..dataset.shape },
-        classes: dataset.classes.len(),
-        hidden: options.hidden.unwrap_or(defaults::HIDDEN),
-        per_pixel: options.preprocess == Some(Preprocess::MeanImage),
-    };
-    model::build(model, &config)
+    let hidden = options.hidden.unwrap_or(defaults::HIDDEN);
+    model::build(model, &architecture(dataset, hidden, options.preprocess.unwrap_or_default()))
+}
+
+/// What the model's shape depends on, as the model file carries it.
+pub(super) fn architecture(dataset: &Dataset, hidden: usize, preprocess: Preprocess) -> ModelConfig {
+    let per_pixel = preprocess == Preprocess::MeanImage;
+    ModelConfig { input: dataset.shape, classes: dataset.classes.len(), hidden, per_pixel }
 }
 
 /// The run's folder, made where it is new.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{
-        Dataset,
+        Dataset, Split,
         augment::Moment,
         batches::{Batch, Images, Sampler},
     },
@@ -334,8 +334,7 @@ fn slices(numbers: &Parameters) -> Vec<&[f32]> {
 
 fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
     let class_weights = (config.class_weights == ClassWeights::Balanced).then(|| {
-        let mut counts = vec![0usize; dataset.classes.len()];
-        dataset.train.iter().for_each(|&index| counts[dataset.labels[index as usize] as usize] += 1);
+        let counts = dataset.class_counts(Split::Train);
         let total = dataset.train.len() as f32;
         counts.iter().map(|&count| total / (counts.len() * count.max(1)) as f32).collect()
     });
