@@ -19,7 +19,7 @@ pub enum Command {
     },
     /// Show splits, classes and counts, sizes, unreadable files and duplicates
     Inspect {
-        /// A dataset's name, a folder of class folders, a CSV or a Parquet file
+        /// A dataset's name, a folder of class folders or a CSV
         data: String,
         #[command(flatten)]
         places: Places,
@@ -53,7 +53,7 @@ fn list() -> Result<()> {
     for entry in named::catalogue() {
         text += &format!("{:<16}{}\n", entry.name, entry.title);
     }
-    text += "\nA path works wherever a name does: a folder of class folders, a CSV or a Parquet file.\n";
+    text += "\nA path works wherever a name does: a folder of class folders or a CSV.\n";
     printer::result(text)
 }
 

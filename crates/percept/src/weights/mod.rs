@@ -157,7 +157,7 @@ pub fn load(path: &Path) -> Result<SavedModel> {
     let text = metadata.metadata().as_ref().and_then(|all| all.get(KEY)).ok_or_else(foreign)?;
     let card = read_card(text, &path)?;
     let graph = model::build(&card.model, &card.architecture)?;
-    if card.classes.len() != graph.classes() || !(card.temperature > 0.0) {
+    if card.classes.len() != graph.classes() || card.temperature.is_nan() || card.temperature <= 0.0 {
         return Err(damaged("its classes or its temperature do not fit the network".into()));
     }
     for name in tensors.names() {

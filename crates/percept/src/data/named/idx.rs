@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufReader, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use flate2::read::GzDecoder;
@@ -64,7 +64,7 @@ pub(super) fn find(folder: &Path, entry: &Entry) -> Result<Option<Source>> {
     }))
 }
 
-fn pair_of(split: Split, images: &PathBuf, labels: &PathBuf, classes: usize) -> Result<Vec<Sample>> {
+fn pair_of(split: Split, images: &Path, labels: &Path, classes: usize) -> Result<Vec<Sample>> {
     let (sizes, pixels) = read(images, 3)?;
     let (counts, labels_found) = read(labels, 1)?;
     if counts[0] != sizes[0] {
