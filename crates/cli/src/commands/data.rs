@@ -19,7 +19,7 @@ pub enum Command {
     },
     /// Show splits, classes and counts, sizes, unreadable files and duplicates
     Inspect {
-        /// A dataset's name, a folder of class folders or a CSV
+        /// A dataset's name, a folder of class folders, a CSV or Parquet files
         data: String,
         #[command(flatten)]
         places: Places,
@@ -40,7 +40,7 @@ pub fn run(command: Command) -> Result<()> {
         }
         Command::Inspect { data, places, json } => {
             let progress = Progress::new(json);
-            let found = data::inspect::inspect(&config(&data, &places), &|event| progress.data(event));
+            let found = data::inspect(&config(&data, &places), &|event| progress.data(event));
             progress.clear();
             let found = found?;
             if json { printer::json(&found) } else { printer::result(found.to_text()) }
@@ -51,14 +51,12 @@ pub fn run(command: Command) -> Result<()> {
 fn list() -> Result<()> {
     let mut text = String::new();
     for entry in named::catalogue() {
-        text += &format!("{:<16}{}\n", entry.name, entry.title);
+        text += &format!("{:<16}{}\n", entry.name, entry.summary());
     }
-    text += "\nA path works wherever a name does: a folder of class folders or a CSV.\n";
+    text += "\nA path works wherever a name does: a folder of class folders, a CSV or a Parquet file.\n";
     printer::result(text)
 }
 
 fn config(data: &str, places: &Places) -> DatasetConfig {
-    let mut config = DatasetConfig::new(data, places.cache_dir());
-    config.data_dir.clone_from(&places.data_dir);
-    config
+    DatasetConfig { data_dir: places.data_dir.clone(), cache_dir: places.cache_dir(), ..DatasetConfig::new(data) }
 }

@@ -13,7 +13,7 @@ use crate::printer::{self, Progress};
 pub struct Arguments {
     /// A run's folder or a model file
     model: PathBuf,
-    /// A dataset's name, a folder of class folders or a CSV
+    /// A dataset's name, a folder of class folders, a CSV or Parquet files
     data: String,
     /// Which images to measure on
     #[arg(long, value_name = "SPLIT", value_enum, default_value = "test")]

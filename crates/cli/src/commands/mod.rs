@@ -14,7 +14,7 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Learn from labelled images: a dataset's name, a folder or a CSV
+    /// Learn from labelled images: a dataset's name, a folder, a CSV or Parquet files
     Train(Box<train::Arguments>),
     /// Measure a trained model on labelled images
     Evaluate(evaluate::Arguments),

@@ -26,7 +26,7 @@ use crate::printer::{self, Progress};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A dataset's name (see percept data list), a folder of class folders or a CSV
+    /// A dataset's name (see percept data list), a folder of class folders, a CSV or Parquet files
     #[arg(required_unless_present_any = ["config", "resume"])]
     data: Option<String>,
 

@@ -1,14 +1,20 @@
-//! Decoded, labelled images with their splits.
+//! Decoded, labelled, split images: what training, evaluation and reports read.
+
+use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
 use super::{
     DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
-    cache::{self, Pixels},
-    folder::hex,
-    splits,
+    cache::{self, Decoded, Facts, Pixels},
+    reading::{ContentHash, hash_image},
+    source::and_more,
+    splits::{self, Splits},
 };
-use crate::{Error, Result, image::ImageShape};
+use crate::{
+    Error, Result,
+    image::{Image, ImageShape},
+};
 
 /// Decoded, labelled images, all of one size, and their splits.
 pub struct Dataset {
@@ -18,12 +24,12 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Size of every image.
     pub shape: ImageShape,
+    /// Whether a mirrored image is still the same thing; false for digits and letters.
+    pub mirrors: bool,
     /// Labels by image.
     pub labels: Vec<u32>,
     /// Names by image, for reports.
     pub names: Vec<String>,
-    /// The first 8 bytes of each image's SHA-256.
-    pub hashes: Vec<u64>,
     /// Images of each split, as indices.
     pub train: Vec<u32>,
     /// See [`Split::Validation`].
@@ -36,105 +42,158 @@ pub struct Dataset {
     pub fingerprint: String,
     /// How the splits came about, one sentence for people.
     pub splits_note: String,
+    contents: Vec<ContentHash>,
     pixels: Pixels,
 }
 
 impl Dataset {
-    /// Opens, decodes and splits what the configuration names.
+    /// Opens a source, decodes it or takes it from the cache, and splits it.
     ///
     /// # Errors
-    /// A source that cannot be used; see [`Source::open`].
+    /// When the source is not there or cannot be used, when an image cannot be read and
+    /// [`BadImages::Fail`](super::BadImages::Fail) is set, when images differ in size and none was asked for, and
+    /// when a class is left without training images.
     pub fn open(config: &DatasetConfig, listener: Listener) -> Result<Self> {
-        Self::from_source(Source::open(config, listener)?, config, listener)
+        Self::from_source(&Source::open(config, listener)?, config, listener)
     }
 
-    /// Decodes and splits an opened source.
+    /// Decodes a source that is open already; see [`Dataset::open`].
     ///
     /// # Errors
-    /// Images that cannot be used, or classes without training images.
-    pub fn from_source(source: Source, config: &DatasetConfig, listener: Listener) -> Result<Self> {
-        let (known, pixels) = cache::open(&source, config, listener)?;
-        let shares = [config.validation, config.test];
-        let splits = splits::split(&known.given, &known.hashes, &known.labels, &source.classes, shares)?;
-        splits.warnings.into_iter().for_each(|warning| listener(Event::Note(warning)));
-        let mut dataset = Self {
-            name: source.name,
-            classes: source.classes,
-            shape: known.shape,
-            labels: known.labels,
-            names: known.names,
-            hashes: known.hashes,
-            train: splits.train,
-            validation: splits.validation,
-            test: splits.test,
-            unreadable: known.unreadable,
+    /// As [`Dataset::open`].
+    pub fn from_source(source: &Source, config: &DatasetConfig, listener: Listener) -> Result<Self> {
+        let Decoded { shape, facts, pixels } = cache::open(source, config, listener)?;
+        check_readable(&facts, source, config)?;
+        if let Some(note) = describe_unreadable(&facts) {
+            listener(Event::Note(note));
+        }
+        let Facts { labels, given, contents, names, unreadable, .. } = facts;
+        let mut splits = splits::assign(&given, &contents, config)?;
+        splits::check_classes(&mut splits, &labels, &source.classes, config)?;
+        let Splits { train, validation, test, note, warnings } = splits;
+        warnings.into_iter().for_each(|warning| listener(Event::Note(warning)));
+        let dataset = Self {
+            name: source.name.clone(),
+            classes: source.classes.clone(),
+            shape,
+            mirrors: source.mirrors,
+            labels,
+            names,
+            train,
+            validation,
+            test,
+            unreadable,
             fingerprint: String::new(),
-            splits_note: splits.note,
+            splits_note: note,
+            contents,
             pixels,
         };
-        dataset.fingerprint = dataset.fingerprint_of_contents();
-        Ok(dataset)
+        Ok(dataset.with_fingerprint())
     }
 
-    /// A dataset of pixels in memory, `[images, height, width, channels]`.
+    /// A dataset of images in memory. `pixels` is `[images, height, width, channels]`; splits are indices.
     ///
     /// # Errors
-    /// Lengths that do not go together, a label that is no class, an index that is no image.
+    /// When lengths disagree, or a label or an index is out of range.
+    #[allow(clippy::too_many_arguments)] // the parts that a dataset has
     pub fn from_images(
-        name: &str,
+        name: impl Into<String>,
         classes: Vec<String>,
         shape: ImageShape,
         pixels: Vec<u8>,
         labels: Vec<u32>,
-        [train, validation, test]: [Vec<u32>; 3],
+        train: Vec<u32>,
+        validation: Vec<u32>,
+        test: Vec<u32>,
     ) -> Result<Self> {
+        let name = name.into();
         let images = labels.len();
+        let invalid = |what: String| Err(Error::invalid(format!("dataset {name}: {what}"), ""));
         if shape.is_empty() || pixels.len() != images * shape.len() {
-            return Err(Error::invalid(
-                format!("{} bytes are not {images} images of {} bytes", pixels.len(), shape.len()),
-                "pass as many images as labels",
-            ));
+            let ImageShape { height, width, channels } = shape;
+            let wanted = format!("{images} images of {height}×{width}×{channels}");
+            return invalid(format!("{} bytes of pixels are not {wanted}", pixels.len()));
         }
         if let Some(label) = labels.iter().find(|&&label| label as usize >= classes.len()) {
-            return Err(Error::invalid(
-                format!("label {label} is out of range: there are {} classes", classes.len()),
-                "labels count from 0",
-            ));
+            return invalid(format!("label {label} is out of range: there are {} classes", classes.len()));
         }
-        if let Some(index) = train.iter().chain(&validation).chain(&test).find(|&&index| index as usize >= images) {
-            return Err(Error::invalid(format!("image {index} of {images} does not exist"), "indices count from 0"));
+        if let Some(index) = [&train, &validation, &test].into_iter().flatten().find(|&&i| i as usize >= images) {
+            return invalid(format!("image {index} of a split is out of range: there are {images} images"));
         }
-        let hashes = pixels.chunks_exact(shape.len()).map(cache::hash_of);
-        let mut dataset = Self {
-            name: name.into(),
+        let hash = |pixels: &[u8]| hash_image(&Image { shape, pixels: pixels.to_vec() });
+        let dataset = Self {
+            contents: pixels.chunks_exact(shape.len()).map(hash).collect(),
+            names: (0..images).map(|i| format!("{name}#{i}")).collect(),
+            splits_note: format!(
+                "as given: {} train, {} validation and {} test images",
+                train.len(),
+                validation.len(),
+                test.len()
+            ),
+            name,
             classes,
             shape,
-            names: (0..images).map(|index| format!("image {index}")).collect(),
-            hashes: hashes.collect(),
+            mirrors: true,
             labels,
             train,
             validation,
             test,
             unreadable: Vec::new(),
             fingerprint: String::new(),
-            splits_note: "splits as given".into(),
-            pixels: Pixels::Owned(pixels),
+            pixels: Pixels::Memory(pixels),
         };
-        dataset.fingerprint = dataset.fingerprint_of_contents();
-        Ok(dataset)
+        Ok(dataset.with_fingerprint())
     }
 
-    /// One image, `[height, width, channels]`.
+    /// Counts labels as another set of classes does, of which these are all or some, in any order.
+    ///
+    /// # Errors
+    /// When a class is not among them.
+    pub fn rename_classes(&mut self, classes: &[String]) -> Result<()> {
+        let place = |class: &String| classes.iter().position(|known| known == class).map(|label| label as u32);
+        let places: Vec<Option<u32>> = self.classes.iter().map(place).collect();
+        let unknown: Vec<&str> =
+            self.classes.iter().zip(&places).filter(|(_, p)| p.is_none()).map(|(c, _)| c.as_str()).collect();
+        if !unknown.is_empty() {
+            return Err(Error::invalid(
+                format!(
+                    "the model knows no class \"{}\"{}: it knows {}",
+                    unknown[0],
+                    and_more(unknown.len()),
+                    classes.join(", ")
+                ),
+                "measure on data with the model's class names; capitals count",
+            ));
+        }
+        for label in &mut self.labels {
+            *label = places[*label as usize].unwrap_or_default();
+        }
+        self.classes = classes.to_vec();
+        Ok(())
+    }
+
+    /// Images in all splits.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The pixels of one image: `[height, width, channels]`.
     ///
     /// # Panics
-    /// If there is no image of that index.
+    /// When `index` is not below [`Dataset::len`].
     pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels()[index * self.shape.len()..][..self.shape.len()]
+        assert!(index < self.len(), "image {index} of {}", self.len());
+        self.pixels.slice(index * self.shape.len(), self.shape.len())
     }
 
-    /// All images, `[images, height, width, channels]`.
+    /// All images: `[images, height, width, channels]`.
     pub fn pixels(&self) -> &[u8] {
-        self.pixels.bytes()
+        self.pixels.slice(0, self.len() * self.shape.len())
     }
 
     /// The images of a split, as indices.
@@ -146,22 +205,86 @@ impl Dataset {
         }
     }
 
-    /// Images of each class in a split.
+    /// Images of each class in a split, by label.
     pub fn class_counts(&self, split: Split) -> Vec<usize> {
-        let mut counts = vec![0; self.classes.len()];
-        self.split(split).iter().for_each(|&index| counts[self.labels[index as usize] as usize] += 1);
-        counts
+        splits::count_classes(self.split(split), &self.labels, self.classes.len())
     }
 
-    fn fingerprint_of_contents(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(format!("{:?}{:?}", self.classes, self.shape));
-        self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        self.hashes.iter().for_each(|content| hash.update(content.to_le_bytes()));
-        for split in [&self.train, &self.validation, &self.test] {
-            hash.update((split.len() as u64).to_le_bytes());
-            split.iter().for_each(|index| hash.update(index.to_le_bytes()));
-        }
-        hex(&hash.finalize())
+    /// By image, what identifies its content: the first 16 bytes of the SHA-256 of its file, or of its pixels
+    /// where it came as pixels. Equal where two files are byte-identical.
+    pub fn content_hashes(&self) -> &[u128] {
+        &self.contents
     }
+
+    /// One sentence: how many images, classes and what size.
+    pub fn describe(&self) -> String {
+        let ImageShape { height, width, channels } = self.shape;
+        format!(
+            "{}: {} {} images of {width}×{height} pixels in {} classes; {} to train, {} to validate, {} to test",
+            self.name,
+            self.len(),
+            if channels == 1 { "grey" } else { "colour" },
+            self.classes.len(),
+            self.train.len(),
+            self.validation.len(),
+            self.test.len()
+        )
+    }
+
+    fn with_fingerprint(mut self) -> Self {
+        let mut digest = Sha256::new();
+        let shape = [self.shape.height, self.shape.width, self.shape.channels].map(|side| side as u64);
+        for count in shape.into_iter().chain([self.classes.len() as u64, self.len() as u64]) {
+            digest.update(count.to_le_bytes());
+        }
+        for class in &self.classes {
+            digest.update((class.len() as u64).to_le_bytes());
+            digest.update(class);
+        }
+        for (label, content) in self.labels.iter().zip(&self.contents) {
+            digest.update(label.to_le_bytes());
+            digest.update(content.to_le_bytes());
+        }
+        for split in Split::ALL {
+            digest.update((self.split(split).len() as u64).to_le_bytes());
+            self.split(split).iter().for_each(|index| digest.update(index.to_le_bytes()));
+        }
+        self.fingerprint = digest.finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // a String takes everything
+            text
+        });
+        self
+    }
+}
+
+/// A class of which no file can be read would silently vanish.
+fn check_readable(facts: &Facts, source: &Source, config: &DatasetConfig) -> Result<()> {
+    let mut readable = vec![0u64; source.classes.len()];
+    facts.labels.iter().for_each(|&label| readable[label as usize] += 1);
+    let lost = |label: &usize| readable[*label] == 0 && facts.listed[*label] > 0;
+    let lost: Vec<usize> = (0..readable.len()).filter(lost).collect();
+    match lost.first() {
+        Some(&label) if !config.measures_only() => Err(Error::invalid(
+            format!(
+                "no image of class \"{}\"{} can be read: all {} files are broken",
+                source.classes[label],
+                and_more(lost.len()),
+                facts.listed[label]
+            ),
+            "see what is wrong with each file: percept data inspect",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Names the first files that were left out, and says how many there are.
+fn describe_unreadable(facts: &Facts) -> Option<String> {
+    const SHOWN: usize = 5;
+    let left_out = &facts.unreadable;
+    let shown = left_out.iter().take(SHOWN).map(|image| format!("{} ({})", image.name, image.reason));
+    let shown = shown.collect::<Vec<_>>().join("; ");
+    let more = if left_out.len() > SHOWN { "; ..." } else { "" };
+    let all = left_out.len() + facts.labels.len();
+    (!left_out.is_empty())
+        .then(|| format!("left out {} of {all} images that cannot be read: {shown}{more}", left_out.len()))
 }

@@ -1,142 +1,324 @@
-//! What a source holds, for people and programs: splits, classes, sizes, unreadable files, duplicates.
+//! What a set of labelled images is made of, before anyone trains on it: splits, classes, sizes, broken files,
+//! copies. Reads and decodes every image and changes nothing.
 
-use std::{collections::HashMap, fmt::Write};
+mod text;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
 
 use serde::Serialize;
 
-use super::{Dataset, DatasetConfig, Listener, Source, Split, UnreadableImage, probe};
-use crate::Result;
+use super::{
+    DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
+    reading::{ContentHash, PictureReader},
+    source::{count as count_of, is_or_are},
+    splits::{self, Splits},
+};
+use crate::{Result, image::Image};
 
-/// Duplicates that are named; all are counted.
-const NAMED: usize = 10;
+/// Pictures in memory at once; each is as large as its file makes it, so only as many as there are threads decode.
+const BATCH: usize = 256;
+/// Pairs of copies that are named.
+const SHOWN_PAIRS: usize = 10;
 
-/// What was found.
+/// What [`inspect`] found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
-    /// The data's name.
+    /// The dataset's name, or the last part of its path.
     pub name: String,
-    /// Where it is.
+    /// Where it was found.
     pub location: String,
+    /// Readable images.
+    pub images: usize,
+    /// Images of each class by split, in the order of their labels.
+    pub classes: Vec<ClassCounts>,
+    /// Images of all classes by split.
+    pub total: ClassCounts,
     /// How the splits came about.
     pub splits: String,
-    /// Median height and width before images are brought to one size.
-    pub median_size: [usize; 2],
-    /// Whether all images have that size.
-    pub one_size: bool,
-    /// Images of each class.
-    pub classes: Vec<ClassCounts>,
-    /// Files that cannot be read.
+    /// Sizes of the images, where there is one.
+    pub sizes: Option<Sizes>,
+    /// Grey and coloured images.
+    pub colours: Colours,
+    /// Images by file format: "jpeg", "png"; "raw" for pixels that were never encoded.
+    pub formats: BTreeMap<String, usize>,
+    /// Files that cannot be read, with the reason.
     pub unreadable: Vec<UnreadableImage>,
-    /// Images whose content is there more than once.
-    pub duplicates: usize,
-    /// Copies that lie in different splits.
-    pub across_splits: usize,
-    /// Copies with different labels.
-    pub across_labels: usize,
-    /// Some of the copies, by name.
-    pub examples: Vec<[String; 2]>,
+    /// Byte-identical images.
+    pub duplicates: Duplicates,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
+    /// What the source said when it was opened: files that it left out, for example.
+    pub notes: Vec<String>,
 }
 
 /// Images of one class.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClassCounts {
     /// The class.
-    pub class: String,
-    /// In training.
+    pub name: String,
+    /// Images to train on.
     pub train: usize,
-    /// In validation.
+    /// Images to validate on.
     pub validation: usize,
-    /// In the test.
+    /// Images to test on.
     pub test: usize,
+}
+
+/// Heights and widths, `[height, width]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sizes {
+    /// The image of the fewest pixels.
+    pub smallest: [usize; 2],
+    /// Median height and median width.
+    pub median: [usize; 2],
+    /// The image of the most pixels.
+    pub largest: [usize; 2],
+    /// Whether all are equal.
+    pub uniform: bool,
+}
+
+/// Images without and with colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Colours {
+    /// Red, green and blue are equal everywhere.
+    pub grey: usize,
+    /// All others.
+    pub colour: usize,
+}
+
+/// Images that are byte for byte the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Duplicates {
+    /// Images that are a copy of an earlier one.
+    pub copies: usize,
+    /// Of these, copies of an image that is in another split.
+    pub across_splits: usize,
+    /// Of these, copies of an image that has another label.
+    pub other_label: usize,
+    /// The first of them, those across splits and with other labels before the rest.
+    pub pairs: Vec<DuplicatePair>,
+}
+
+/// Two identical images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DuplicatePair {
+    /// The earlier one.
+    pub first: String,
+    /// The later one.
+    pub second: String,
+    /// Split and class of the earlier one.
+    pub first_in: (Option<Split>, String),
+    /// Split and class of the later one.
+    pub second_in: (Option<Split>, String),
 }
 
 /// Looks at every image of a source.
 ///
 /// # Errors
-/// See [`Dataset::from_source`].
+/// When the source is not there, or cannot be understood as labelled images at all.
 pub fn inspect(config: &DatasetConfig, listener: Listener) -> Result<Inspection> {
-    let source = Source::open(config, listener)?;
-    let seen = probe(&source)?;
-    let location = source.location.clone();
-    let mut config = config.clone();
-    if config.image_size.is_none() && !seen.uniform {
-        // Only contents and counts matter here: any size does.
-        config.image_size = Some([32, 32]);
-    }
-    let dataset = Dataset::from_source(source, &config, listener)?;
-    let counts = [Split::Train, Split::Validation, Split::Test].map(|split| dataset.class_counts(split));
-    let classes = dataset.classes.iter().enumerate().map(|(index, class)| ClassCounts {
-        class: class.clone(),
-        train: counts[0][index],
-        validation: counts[1][index],
-        test: counts[2][index],
-    });
-    let mut inspection = Inspection {
-        name: dataset.name.clone(),
-        location,
-        splits: dataset.splits_note.clone(),
-        median_size: [seen.height, seen.width],
-        one_size: seen.uniform,
-        classes: classes.collect(),
-        unreadable: dataset.unreadable.clone(),
-        duplicates: 0,
-        across_splits: 0,
-        across_labels: 0,
-        examples: Vec::new(),
+    let notes = Mutex::new(Vec::new());
+    let keep_notes = |event: Event| match event {
+        Event::Note(note) => notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(note),
+        other => listener(other),
     };
-    find_copies(&dataset, &mut inspection);
-    Ok(inspection)
+    // Opened as data that is only measured: what would stop a training is to be shown here.
+    let source = Source::open(&DatasetConfig { test: 1.0, ..config.clone() }, &keep_notes)?;
+    let found = Found::read(&source, &keep_notes)?;
+    let given: Vec<_> = found.images.iter().map(|image| image.given).collect();
+    let contents: Vec<_> = found.images.iter().map(|image| image.content).collect();
+    let labels: Vec<_> = found.images.iter().map(|image| image.label).collect();
+    let mut splits = splits::assign(&given, &contents, config)?;
+    let refusal = splits::check_classes(&mut splits, &labels, &source.classes, config).err();
+    let mut warnings: Vec<String> = refusal.into_iter().map(|error| error.to_string()).collect();
+    warnings.append(&mut splits.warnings);
+    let (classes, total) = count(&source.classes, &labels, &splits);
+    let places = places(&splits, labels.len());
+    let duplicates = find_duplicates(&found.images, &places, &source.classes);
+    warnings.extend(warn(&classes, &duplicates));
+    Ok(Inspection {
+        images: found.images.len(),
+        classes,
+        total,
+        splits: splits.note,
+        sizes: measure(&found.images),
+        colours: found.colours,
+        formats: found.formats,
+        unreadable: found.unreadable,
+        duplicates,
+        warnings,
+        notes: notes.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()),
+        name: source.name,
+        location: source.location,
+    })
 }
 
-fn find_copies(dataset: &Dataset, found: &mut Inspection) {
-    let mut split_of = vec![Split::Train; dataset.labels.len()];
-    for split in [Split::Validation, Split::Test] {
-        dataset.split(split).iter().for_each(|&index| split_of[index as usize] = split);
-    }
-    let mut first = HashMap::new();
-    for (index, &hash) in dataset.hashes.iter().enumerate() {
-        let other = *first.entry(hash).or_insert(index);
-        if other == index {
-            continue;
-        }
-        found.duplicates += 1;
-        found.across_splits += usize::from(split_of[other] != split_of[index]);
-        found.across_labels += usize::from(dataset.labels[other] != dataset.labels[index]);
-        if found.examples.len() < NAMED {
-            found.examples.push([dataset.names[other].clone(), dataset.names[index].clone()]);
+/// What was seen of the images.
+#[derive(Default)]
+struct Found {
+    images: Vec<Seen>,
+    colours: Colours,
+    formats: BTreeMap<String, usize>,
+    unreadable: Vec<UnreadableImage>,
+}
+
+struct Seen {
+    name: String,
+    label: u32,
+    given: Option<Split>,
+    content: ContentHash,
+    size: [usize; 2],
+}
+
+impl Found {
+    fn read(source: &Source, listener: Listener) -> Result<Self> {
+        let mut found = Self::default();
+        let mut reader = PictureReader::open(source, listener)?;
+        let look = |image: Image, encoded: Option<&[u8]>| {
+            Ok(([image.shape.height, image.shape.width], is_grey(&image), format_of(encoded)))
+        };
+        loop {
+            let batch = reader.next_batch(BATCH, look)?;
+            if batch.is_empty() {
+                reader.finish();
+                return Ok(found);
+            }
+            for reading in batch {
+                let (name, label) = (reading.name, reading.label);
+                match reading.outcome {
+                    Ok(_) if label as usize >= source.classes.len() => {
+                        let classes = source.classes.len();
+                        let reason = format!("its label {label} is none of the {classes} classes");
+                        found.unreadable.push(UnreadableImage { name, reason });
+                    }
+                    Ok((size, grey, format)) => {
+                        *found.formats.entry(format).or_default() += 1;
+                        *if grey { &mut found.colours.grey } else { &mut found.colours.colour } += 1;
+                        let (given, content) = (reading.split, reading.content);
+                        found.images.push(Seen { name, label, given, content, size });
+                    }
+                    Err(reason) => found.unreadable.push(UnreadableImage { name, reason }),
+                }
+            }
         }
     }
 }
 
-impl Inspection {
-    /// The same for a terminal.
-    pub fn to_text(&self) -> String {
-        let mut text = format!("{} at {}\n{}\n", self.name, self.location, self.splits);
-        let [height, width] = self.median_size;
-        let size = if self.one_size { "all images are" } else { "the median image is" };
-        _ = writeln!(text, "{size} {height}x{width}\n");
-        let longest = self.classes.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-        _ = writeln!(text, "{:<longest$} {:>8} {:>11} {:>8}", "class", "train", "validation", "test");
-        for ClassCounts { class, train, validation, test } in &self.classes {
-            _ = writeln!(text, "{class:<longest$} {train:>8} {validation:>11} {test:>8}");
-        }
-        _ = writeln!(text, "\nunreadable files: {}", self.unreadable.len());
-        for UnreadableImage { name, reason } in self.unreadable.iter().take(NAMED) {
-            _ = writeln!(text, "  {name}: {reason}");
-        }
-        _ = writeln!(
-            text,
-            "exact copies: {} ({} across splits, {} with different labels)",
-            self.duplicates, self.across_splits, self.across_labels
-        );
-        for [one, other] in &self.examples {
-            _ = writeln!(text, "  {one} = {other}");
-        }
-        let sizes = self.classes.iter().map(|c| c.train);
-        let (few, many) = (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0));
-        if many > 10 * few {
-            _ = writeln!(text, "classes differ more than tenfold in size: see --class-weights balanced");
-        }
-        text
+fn is_grey(image: &Image) -> bool {
+    image.shape.channels == 1 || image.pixels.chunks_exact(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2])
+}
+
+fn format_of(encoded: Option<&[u8]>) -> String {
+    match encoded {
+        None => "raw".to_owned(),
+        Some(bytes) => match ::image::guess_format(bytes) {
+            Ok(format) => format!("{format:?}").to_lowercase(),
+            Err(_) => "other".to_owned(),
+        },
     }
+}
+
+fn count(classes: &[String], labels: &[u32], splits: &Splits) -> (Vec<ClassCounts>, ClassCounts) {
+    let count = |indices: &[u32]| splits::count_classes(indices, labels, classes.len());
+    let (train, validation, test) = (count(&splits.train), count(&splits.validation), count(&splits.test));
+    let row = |(i, name): (usize, &String)| ClassCounts {
+        name: name.clone(),
+        train: train[i],
+        validation: validation[i],
+        test: test[i],
+    };
+    let total = ClassCounts {
+        name: "total".to_owned(),
+        train: splits.train.len(),
+        validation: splits.validation.len(),
+        test: splits.test.len(),
+    };
+    (classes.iter().enumerate().map(row).collect(), total)
+}
+
+/// The split of each image.
+fn places(splits: &Splits, images: usize) -> Vec<Option<Split>> {
+    let mut places = vec![None; images];
+    for (split, indices) in
+        [(Split::Train, &splits.train), (Split::Validation, &splits.validation), (Split::Test, &splits.test)]
+    {
+        indices.iter().for_each(|&index| places[index as usize] = Some(split));
+    }
+    places
+}
+
+fn measure(images: &[Seen]) -> Option<Sizes> {
+    let area = |size: &[usize; 2]| size[0] * size[1];
+    let sizes = || images.iter().map(|image| image.size);
+    let median = |axis: usize| {
+        let mut values: Vec<usize> = sizes().map(|size| size[axis]).collect();
+        let middle = values.len() / 2;
+        *values.select_nth_unstable(middle).1
+    };
+    let (smallest, largest) = (sizes().min_by_key(area)?, sizes().max_by_key(area)?);
+    let uniform = sizes().all(|size| size == smallest);
+    Some(Sizes { smallest, median: [median(0), median(1)], largest, uniform })
+}
+
+fn find_duplicates(images: &[Seen], places: &[Option<Split>], classes: &[String]) -> Duplicates {
+    let mut firsts: HashMap<ContentHash, usize> = HashMap::new();
+    let mut pairs = Vec::new();
+    for (second, image) in images.iter().enumerate() {
+        let first = *firsts.entry(image.content).or_insert(second);
+        if first != second {
+            pairs.push((first, second));
+        }
+    }
+    let crosses = |&&(a, b): &&(usize, usize)| places[a] != places[b];
+    let disagrees = |&&(a, b): &&(usize, usize)| images[a].label != images[b].label;
+    let across_splits = pairs.iter().filter(crosses).count();
+    let other_label = pairs.iter().filter(disagrees).count();
+    let copies = pairs.len();
+    pairs.sort_by_key(|pair| (!disagrees(&pair), !crosses(&pair)));
+    let place = |i: usize| (places[i], classes[images[i].label as usize].clone());
+    let describe = |&(a, b): &(usize, usize)| DuplicatePair {
+        first: images[a].name.clone(),
+        second: images[b].name.clone(),
+        first_in: place(a),
+        second_in: place(b),
+    };
+    Duplicates { copies, across_splits, other_label, pairs: pairs.iter().take(SHOWN_PAIRS).map(describe).collect() }
+}
+
+fn warn(classes: &[ClassCounts], duplicates: &Duplicates) -> Vec<String> {
+    const FEW: usize = 20;
+    const UNBALANCED: usize = 10;
+    let mut warnings = Vec::new();
+    if let [only] = classes {
+        warnings.push(format!("there is one class only, \"{}\": nothing can be learned", only.name));
+    }
+    let most = classes.iter().max_by_key(|class| class.train);
+    let least = classes.iter().filter(|class| class.train > 0).min_by_key(|class| class.train);
+    if let (Some(most), Some(least)) = (most, least)
+        && most.train > UNBALANCED * least.train
+    {
+        warnings.push(format!(
+            "classes are unbalanced: \"{}\" has {} training images, \"{}\" {}; weigh the classes, or add images",
+            most.name, most.train, least.name, least.train
+        ));
+    }
+    let few: Vec<&ClassCounts> = classes.iter().filter(|class| (1..FEW).contains(&class.train)).collect();
+    if let Some(first) = few.first() {
+        let others = if few.len() > 1 { format!(" and {} more classes", few.len() - 1) } else { String::new() };
+        warnings.push(format!(
+            "few images: \"{}\" ({}){others} with fewer than {FEW} training images",
+            first.name, first.train
+        ));
+    }
+    let copies = [
+        (duplicates.across_splits, "in another split: figures on that split are too good"),
+        (duplicates.other_label, "with another label"),
+    ];
+    for (n, where_and_why) in copies.into_iter().filter(|(n, _)| *n > 0) {
+        warnings.push(format!("{} {} identical to one {where_and_why}", count_of(n, "image"), is_or_are(n)));
+    }
+    warnings
 }

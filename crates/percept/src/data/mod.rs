@@ -6,20 +6,27 @@ pub mod batches;
 mod cache;
 mod dataset;
 mod folder;
-pub mod inspect;
+mod inspect;
 pub mod named;
+mod parquet;
 mod random;
+mod reading;
 mod source;
 mod splits;
 mod table;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use dataset::Dataset;
-pub use source::{Probe, probe};
-
+pub use self::{
+    cache::default_cache_dir,
+    dataset::Dataset,
+    inspect::{ClassCounts, Colours, DuplicatePair, Duplicates, Inspection, Sizes, inspect},
+    source::{Probe, probe},
+};
 use crate::{
     Result,
     image::{Fit, Image},
@@ -37,6 +44,31 @@ pub enum Split {
     Test,
 }
 
+impl Split {
+    /// Every split, in the order in which they are used.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The split that a folder, a table or a file name means by a word, in any capitalisation.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "val" | "valid" | "validation" => Some(Self::Validation),
+            "test" | "testing" => Some(Self::Test),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
 /// One labelled picture as its source gives it.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -44,7 +76,7 @@ pub struct Sample {
     pub name: String,
     /// Index into the source's classes.
     pub label: u32,
-    /// The split that it came with, if any. "val" alone beside "train" is [`Split::Test`]: see `splits`.
+    /// The split that it came with, by its own name, if any; what each may be used for is decided later.
     pub split: Option<Split>,
     /// The picture, decoded or not yet.
     pub picture: Picture,
@@ -136,8 +168,30 @@ pub struct DatasetConfig {
     pub bad_images: BadImages,
     /// The part of the training images held out for validation where none came with the data; 0 for none.
     pub validation: f64,
-    /// The part of all images held out for the test where none came with the data.
+    /// The part of all images held out for the test where none came with the data. With 1 the data is only
+    /// measured: every image is a test image, and no class needs training images.
     pub test: f64,
+}
+
+impl DatasetConfig {
+    /// The defaults for a name or a path: the size that all images share, a tenth each for validation and test.
+    pub fn new(data: impl Into<String>) -> Self {
+        Self {
+            data: data.into(),
+            data_dir: None,
+            cache_dir: default_cache_dir(),
+            image_size: None,
+            fit: Fit::default(),
+            bad_images: BadImages::default(),
+            validation: 0.1,
+            test: 0.1,
+        }
+    }
+
+    /// Whether the data is only measured, so that classes may lack training images.
+    pub(crate) fn measures_only(&self) -> bool {
+        self.test >= 1.0
+    }
 }
 
 /// A file that could not be read as an image.
@@ -147,26 +201,4 @@ pub struct UnreadableImage {
     pub name: String,
     /// Why.
     pub reason: String,
-}
-
-/// Where downloads and decoded images are kept: PERCEPT_CACHE, else the user's cache folder.
-pub fn default_cache_dir() -> PathBuf {
-    let own = || dirs::cache_dir().unwrap_or_else(std::env::temp_dir).join("percept");
-    std::env::var_os("PERCEPT_CACHE").map_or_else(own, PathBuf::from)
-}
-
-impl DatasetConfig {
-    /// A tenth for validation and a tenth for the test where the data has none, images in their own size.
-    pub fn new(data: &str, cache_dir: PathBuf) -> Self {
-        Self {
-            data: data.into(),
-            data_dir: None,
-            cache_dir,
-            image_size: None,
-            fit: Fit::default(),
-            bad_images: BadImages::default(),
-            validation: 0.1,
-            test: 0.1,
-        }
-    }
 }

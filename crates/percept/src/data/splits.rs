@@ -1,173 +1,208 @@
-//! Who may use which image. A split by chance goes by each image's content, so that adding images moves none, and
-//! copies stay together.
+//! Decides what each image may be used for. What was measured never chose anything: a split that came with the
+//! data is the test, and validation is a part of train, chosen by content and not by chance.
 
-use super::Split;
+use super::{DatasetConfig, Split, reading::ContentHash, source::and_more};
 use crate::{Error, Result};
 
-/// Indices of each split, and how they came about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which images belong to which split, as indices, and how that came about.
+#[derive(Debug, Default)]
 pub(super) struct Splits {
     pub train: Vec<u32>,
     pub validation: Vec<u32>,
     pub test: Vec<u32>,
+    /// One sentence for people.
     pub note: String,
     /// Sentences that a user should see.
     pub warnings: Vec<String>,
 }
 
-/// Different for each question, so that validation and test are drawn apart.
-const TEST_SALT: u64 = 0x7465_7374;
-const VALIDATION_SALT: u64 = 0x7661_6c69_6461;
+/// What a split that came with the data is used as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// Train, validation and test all came with the data.
+    AsNamed,
+    /// Test came, or validation alone, which then is the test.
+    MeasureOn(Split),
+    /// Nothing came but training images.
+    HashAll,
+    /// Everything is a test image.
+    Measure,
+}
 
-/// Splits images by what came with them and by their content's hash.
-///
-/// # Errors
-/// A class without training images, or no training images at all.
-pub(super) fn split(
-    given: &[Option<Split>],
-    hashes: &[u64],
-    labels: &[u32],
-    classes: &[String],
-    [validation, test]: [f64; 2],
-) -> Result<Splits> {
-    let has = |split| given.contains(&Some(split));
-    let (has_validation, has_test) = (has(Split::Validation), has(Split::Test));
-    let all_three = has_validation && has_test;
-    let has_given = has_validation || has_test;
+/// Assigns every image to a split.
+pub(super) fn assign(given: &[Option<Split>], contents: &[ContentHash], config: &DatasetConfig) -> Result<Splits> {
+    check_fraction("validation", config.validation, config.validation < 1.0, "at least 0 and below 1")?;
+    check_fraction("test", config.test, config.test <= 1.0, "between 0 and 1")?;
+    let plan = Plan::new(given, config);
     let mut splits = Splits::default();
-    for (index, &given) in given.iter().enumerate() {
-        let hash = hashes[index];
-        let split = match given {
-            Some(Split::Test) => Split::Test,
-            // "val" beside train alone is only measured: what is reported must have chosen nothing.
-            Some(Split::Validation) if !all_three => Split::Test,
-            Some(Split::Validation) => Split::Validation,
-            _ if !has_given && share(hash, TEST_SALT) < test => Split::Test,
-            _ if !all_three && share(hash, VALIDATION_SALT) < validation => Split::Validation,
-            _ => Split::Train,
-        };
-        match split {
-            Split::Train => splits.train.push(index as u32),
-            Split::Validation => splits.validation.push(index as u32),
-            Split::Test => splits.test.push(index as u32),
+    for (index, (&given, &content)) in (0..).zip(given.iter().zip(contents)) {
+        match plan.place(given, content, config) {
+            Some(Split::Train) => splits.train.push(index),
+            Some(Split::Validation) => splits.validation.push(index),
+            Some(Split::Test) => splits.test.push(index),
+            None => {}
         }
     }
-    splits.note = note(&splits, has_given, all_three, has_validation, [validation, test]);
-    if all_three && validation == 0.0 {
-        splits.validation.clear();
-        splits.warnings.push("--validation 0: the data's validation images are not used for anything".into());
+    if plan == Plan::AsNamed && config.validation == 0.0 {
+        splits.warnings.push("the validation images that came with the data are not used: validation is 0".to_owned());
     }
-    check(&mut splits, labels, classes, [validation > 0.0, test > 0.0 || has_given])?;
+    splits.note = plan.describe(&splits, config);
     Ok(splits)
 }
 
-/// A number from 0 to 1 that the hash and the salt decide (the finalizer of SplitMix64).
-fn share(hash: u64, salt: u64) -> f64 {
-    let mut z = hash ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) as f64 / 2f64.powi(64)
+fn check_fraction(name: &str, value: f64, below_limit: bool, range: &str) -> Result<()> {
+    if value >= 0.0 && below_limit {
+        return Ok(());
+    }
+    let hint = format!("give a fraction {range}: 0.1 holds out every tenth image");
+    Err(Error::invalid(format!("{name} must be {range}, not {value}"), hint))
 }
 
-fn note(splits: &Splits, given: bool, all_three: bool, validation_given: bool, [validation, test]: [f64; 2]) -> String {
-    let percent = |share: f64| format!("{} %", (1000.0 * share).round() / 10.0);
-    let (trained, validated, tested) = (splits.train.len(), splits.validation.len(), splits.test.len());
-    let chosen = match (all_three, validation > 0.0) {
-        (true, _) => format!("{validated} validation images that came with the data"),
-        (false, true) => {
-            format!("{validated} validation images, {} of the training images by content", percent(validation))
+impl Plan {
+    fn new(given: &[Option<Split>], config: &DatasetConfig) -> Self {
+        let came = |split| given.contains(&Some(split));
+        match (came(Split::Validation), came(Split::Test)) {
+            (false, false) if config.measures_only() => Self::Measure,
+            (false, false) => Self::HashAll,
+            (true, true) => Self::AsNamed,
+            (true, false) => Self::MeasureOn(Split::Validation),
+            (false, true) => Self::MeasureOn(Split::Test),
         }
-        (false, false) => "no validation images".into(),
-    };
-    let measured = match (given, validation_given && !all_three) {
-        (true, true) => format!("{tested} test images, which the data calls validation and which are only measured"),
-        (true, false) => format!("{tested} test images that came with the data"),
-        (false, _) if test > 0.0 => format!("{tested} test images, {} by content", percent(test)),
-        (false, _) => "no test images".into(),
-    };
-    format!("{trained} training images; {chosen}; {measured}")
+    }
+
+    /// The split of one image; none where it is used for nothing.
+    fn place(self, given: Option<Split>, content: ContentHash, config: &DatasetConfig) -> Option<Split> {
+        let given = given.unwrap_or(Split::Train);
+        let carve = || if falls_into_validation(content, config.validation) { Split::Validation } else { Split::Train };
+        match self {
+            Self::AsNamed => (given != Split::Validation || config.validation > 0.0).then_some(given),
+            Self::MeasureOn(split) => Some(if given == split { Split::Test } else { carve() }),
+            Self::HashAll if falls_into_test(content, config.test) => Some(Split::Test),
+            Self::HashAll => Some(carve()),
+            Self::Measure => Some(Split::Test),
+        }
+    }
+
+    fn describe(self, splits: &Splits, config: &DatasetConfig) -> String {
+        let (train, validation, test) = (splits.train.len(), splits.validation.len(), splits.test.len());
+        let carved = match validation {
+            _ if config.validation == 0.0 => "no validation: every training image trains".to_owned(),
+            0 => "no validation image".to_owned(),
+            n => format!(
+                "validation: {n} of the {} training images, by content hash ({})",
+                train + n,
+                percent(config.validation)
+            ),
+        };
+        match self {
+            Self::AsNamed if config.validation == 0.0 => {
+                format!("train and test as they came with the data ({train} and {test} images); no validation")
+            }
+            Self::AsNamed => format!(
+                "train, validation and test as they came with the data ({train}, {validation} and {test} images)"
+            ),
+            Self::MeasureOn(Split::Validation) => {
+                format!("test: the {test} images that came as validation, measured once and choosing nothing; {carved}")
+            }
+            Self::MeasureOn(_) => format!("test: the {test} images that came as test; {carved}"),
+            Self::HashAll if config.test == 0.0 => format!("no test; {carved}"),
+            Self::HashAll => {
+                format!(
+                    "test: {test} of all {} images, by content hash ({}); {carved}",
+                    train + validation + test,
+                    percent(config.test)
+                )
+            }
+            Self::Measure => format!("test: all {test} images"),
+        }
+    }
 }
 
-/// Names the classes that a split lacks.
-fn check(splits: &mut Splits, labels: &[u32], classes: &[String], [validation, test]: [bool; 2]) -> Result<()> {
-    let lacking = |images: &[u32]| -> Vec<&str> {
-        let mut there = vec![false; classes.len()];
-        images.iter().for_each(|&index| there[labels[index as usize] as usize] = true);
-        classes.iter().zip(there).filter(|(_, there)| !there).map(|(class, _)| class.as_str()).collect()
+/// A fraction as a percentage, without digits that say nothing.
+fn percent(fraction: f64) -> String {
+    format!("{} %", (fraction * 1e4).round() / 100.0)
+}
+
+/// Test and validation read different halves of the hash, so that neither choice depends on the other. An image's
+/// place depends on its content alone: adding images moves none, and copies stay together.
+fn falls_into_test(content: ContentHash, fraction: f64) -> bool {
+    below((content >> 64) as u64, fraction)
+}
+
+fn falls_into_validation(content: ContentHash, fraction: f64) -> bool {
+    below(content as u64, fraction)
+}
+
+fn below(bits: u64, fraction: f64) -> bool {
+    (bits as f64) / 2f64.powi(64) < fraction
+}
+
+/// Names the classes that a split leaves without images, and refuses those that it leaves untaught.
+pub(super) fn check_classes(
+    splits: &mut Splits,
+    labels: &[u32],
+    classes: &[String],
+    config: &DatasetConfig,
+) -> Result<()> {
+    if config.measures_only() {
+        return Ok(());
+    }
+    let count = |indices: &[u32]| count_classes(indices, labels, classes.len());
+    let (train, validation, test) = (count(&splits.train), count(&splits.validation), count(&splits.test));
+    let all: Vec<usize> = (0..classes.len()).map(|i| train[i] + validation[i] + test[i]).collect();
+    let lacking = |counts: &[usize]| -> Vec<&str> {
+        (0..classes.len()).filter(|&i| counts[i] == 0 && all[i] > 0).map(|i| classes[i].as_str()).collect()
     };
-    let untrained = lacking(&splits.train);
-    if !untrained.is_empty() {
+    if let Some(first) = lacking(&train).first() {
         return Err(Error::invalid(
-            format!("no training images of {}", untrained.join(", ")),
-            "add images of it, or leave the class out; `percept data inspect` shows the counts",
+            format!(
+                "no training image is left of class \"{first}\"{}: all went to validation or test",
+                and_more(lacking(&train).len()),
+            ),
+            "add images of it (a dozen at least), or take the class out",
         ));
     }
-    let mut warnings = Vec::new();
-    for (wanted, images, name) in [(validation, &splits.validation, "validation"), (test, &splits.test, "test")] {
-        let missing = lacking(images);
-        if wanted && !missing.is_empty() {
-            warnings.push(format!("no {name} images of {}: add images of it, or raise --{name}", missing.join(", ")));
+    for (split, counts, held_out) in
+        [(Split::Validation, &validation, !splits.validation.is_empty()), (Split::Test, &test, !splits.test.is_empty())]
+    {
+        let lacking = lacking(counts);
+        if !held_out && should_hold_out(split, config) {
+            splits.warnings.push(format!("no image is left for {split}: add images, or hold out a larger part"));
+        } else if held_out && !lacking.is_empty() {
+            splits.warnings.push(format!(
+                "{} no {split} image, so {split} figures say nothing of {}: add images of {}",
+                name_some(&lacking),
+                if lacking.len() == 1 { "it" } else { "them" },
+                if lacking.len() == 1 { "it" } else { "them" },
+            ));
         }
     }
-    splits.warnings.extend(warnings);
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn classes() -> Vec<String> {
-        vec!["ant".into(), "bee".into()]
+fn should_hold_out(split: Split, config: &DatasetConfig) -> bool {
+    match split {
+        Split::Train => true,
+        Split::Validation => config.validation > 0.0,
+        Split::Test => config.test > 0.0,
     }
+}
 
-    fn hashes(count: u64) -> Vec<u64> {
-        (0..count).map(|i| i.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x1234_5678).collect()
+fn name_some(classes: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let shown = classes.iter().take(SHOWN).map(|class| format!("\"{class}\"")).collect::<Vec<_>>().join(", ");
+    match classes.len() {
+        1 => format!("class {shown} has"),
+        n if n <= SHOWN => format!("classes {shown} have"),
+        n => format!("classes {shown} and {} more have", n - SHOWN),
     }
+}
 
-    #[test]
-    fn growing_moves_no_image_and_copies_stay_together() {
-        let labels: Vec<u32> = (0..4000).map(|i| i % 2).collect();
-        let mut hashes = hashes(4000);
-        hashes[7] = hashes[6];
-        let few = split(&[None; 2000], &hashes[..2000], &labels, &classes(), [0.1, 0.2]).expect("splits");
-        let many = split(&[None; 4000], &hashes, &labels, &classes(), [0.1, 0.2]).expect("splits");
-        let old = |part: &[u32]| part.iter().copied().filter(|&i| i < 2000).collect::<Vec<_>>();
-        assert_eq!([few.train, few.validation, few.test], [&many.train, &many.validation, &many.test].map(|p| old(p)));
-        let holder = |part: &[u32]| (part.contains(&6), part.contains(&7));
-        assert!([&many.train, &many.validation, &many.test].iter().all(|p| matches!(holder(p), (a, b) if a == b)));
-        assert!((700..900).contains(&many.test.len()), "{}", many.test.len());
-        assert!((260..380).contains(&many.validation.len()), "{}", many.validation.len());
+/// Images of each class among some indices.
+pub(super) fn count_classes(indices: &[u32], labels: &[u32], classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    for &index in indices {
+        counts[labels[index as usize] as usize] += 1;
     }
-
-    #[test]
-    fn a_validation_folder_beside_train_alone_is_only_measured() {
-        let mut given = vec![Some(Split::Train); 200];
-        given.extend([Some(Split::Validation); 50]);
-        let labels: Vec<u32> = (0..250).map(|i| i % 2).collect();
-        let splits = split(&given, &hashes(250), &labels, &classes(), [0.1, 0.1]).expect("splits");
-        assert_eq!(splits.test, (200..250).collect::<Vec<u32>>());
-        assert!(!splits.validation.is_empty() && splits.validation.iter().all(|&i| i < 200));
-    }
-
-    #[test]
-    fn three_given_splits_do_what_their_names_say() {
-        let given: Vec<_> =
-            [Split::Train, Split::Validation, Split::Test].into_iter().cycle().take(30).map(Some).collect();
-        let labels: Vec<u32> = (0..30).map(|i| i / 3 % 2).collect();
-        let splits = split(&given, &hashes(30), &labels, &classes(), [0.5, 0.5]).expect("splits");
-        assert_eq!([splits.train.len(), splits.validation.len(), splits.test.len()], [10, 10, 10]);
-        let none = split(&given, &hashes(30), &labels, &classes(), [0.0, 0.5]).expect("splits");
-        assert!(none.validation.is_empty() && none.train.len() == 10);
-        assert_eq!(none.warnings, ["--validation 0: the data's validation images are not used for anything"]);
-    }
-
-    #[test]
-    fn a_class_without_images_in_a_split_is_named() {
-        let splits = split(&[None; 3], &hashes(3), &[0, 1, 1], &classes(), [1e-9, 1e-9]).expect("splits");
-        assert_eq!(splits.warnings[0], "no validation images of ant, bee: add images of it, or raise --validation");
-        let given = [Some(Split::Train), Some(Split::Test)];
-        let error = split(&given, &hashes(2), &[0, 1], &classes(), [0.0, 0.1]).expect_err("no training images of bee");
-        assert_eq!(error.to_string(), "no training images of bee");
-    }
+    counts
 }

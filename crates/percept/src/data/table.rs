@@ -1,71 +1,170 @@
-//! A CSV of file names and labels.
+//! A table of files and labels: CSV or TSV, with a header, paths relative to the table.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use csv::StringRecord;
+use rayon::prelude::*;
 
 use super::{
-    Source,
-    folder::{self, Entry, split_named},
+    BadImages, DatasetConfig, Event, Listener, Source, Split,
+    folder::{ListedFile, Stamp, identify, serve, stamp},
+    source::{and_more, check_classes, name_of, number_classes},
 };
 use crate::{Error, Result};
 
-/// Opens a CSV with the columns `file_name` and `label`, and perhaps `split`; paths are relative to the CSV.
-///
-/// # Errors
-/// A missing column or file, or an unknown split, with the row's number.
-pub(super) fn open(path: &Path) -> Result<Source> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let text = text.trim_start_matches('\u{feff}');
-    let header = text.lines().next().unwrap_or_default();
-    let delimiter = [b'\t', b';', b','].into_iter().find(|&d| header.contains(char::from(d))).unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let damaged = |error: csv::Error| Error::damaged(path, error.to_string(), "correct the row, or quote its fields");
-    let names: Vec<String> = reader.headers().map_err(damaged)?.iter().map(str::to_lowercase).collect();
-    let column = |wanted: &[&str]| names.iter().position(|name| wanted.contains(&name.as_str()));
-    let (Some(file), Some(label)) =
-        (column(&["file_name", "filename", "file", "image", "path"]), column(&["label", "class"]))
-    else {
-        return Err(Error::invalid(
-            format!("{} has the columns {}", path.display(), names.join(", ")),
-            "name two of them file_name and label in the first row",
-        ));
-    };
-    let split = column(&["split"]);
+/// Names of columns, the best first; spelled in any capitalisation, with spaces or hyphens for underscores.
+const FILE_COLUMNS: [&str; 9] =
+    ["file_name", "filename", "file", "image_path", "filepath", "file_path", "path", "image", "img"];
+const LABEL_COLUMNS: [&str; 5] = ["label", "class", "class_name", "category", "labels"];
+const SPLIT_COLUMNS: [&str; 1] = ["split"];
+const LAYOUT: &str = "the first line must name the columns: file_name,label and, if there is one, split";
+
+/// Opens a table of files and labels.
+pub(super) fn open(path: &Path, config: &DatasetConfig, listener: Listener) -> Result<Source> {
+    let rows = read_rows(path)?;
+    let (classes, labels) = number_classes(rows.iter().map(|row| row.class.clone()));
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut entries = Vec::new();
-    for (index, record) in reader.records().enumerate() {
-        let record = record.map_err(damaged)?;
-        let row = index + 2;
-        let name = record.get(file).unwrap_or_default();
-        let class = record.get(label).unwrap_or_default();
-        if name.is_empty() || class.is_empty() {
-            return Err(Error::invalid(
-                format!("row {row} of {} has no file name or no label", path.display()),
-                "fill it in, or delete the row",
-            ));
+    let located: Vec<_> = rows.par_iter().map(|row| locate(folder, &row.file)).collect();
+    let missing: Vec<&Row> =
+        rows.iter().zip(&located).filter(|(_, (_, stamp))| stamp.is_none()).map(|(row, _)| row).collect();
+    check_missing(path, &missing, rows.len(), config, listener)?;
+    let files: Vec<ListedFile> = rows
+        .iter()
+        .zip(located)
+        .map(|(row, (path, stamp))| ListedFile {
+            name: if stamp.is_some() { row.file.clone() } else { format!("{} (row {})", row.file, row.number) },
+            path,
+            label: labels[&row.class],
+            split: row.split,
+            stamp: stamp.unwrap_or_default(),
+        })
+        .collect();
+    check_classes(path, &classes, files.iter().map(|file| (file.label, file.split)), config, listener)?;
+    Ok(Source {
+        name: name_of(path),
+        location: path.display().to_string(),
+        classes,
+        channels: 3,
+        identity: identify(path, &files),
+        mirrors: true,
+        samples: serve(files),
+    })
+}
+
+/// One line of a table.
+struct Row {
+    /// As a spreadsheet counts: the header is row 1.
+    number: usize,
+    file: String,
+    class: String,
+    split: Option<Split>,
+}
+
+fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let text = decode_text(path, &bytes)?;
+    let (columns, delimiter) = Columns::find(path, text)?;
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let mut rows = Vec::new();
+    for (number, record) in (2..).zip(reader.records()) {
+        let record = record.map_err(|error| refuse(path, number, &error.to_string(), LAYOUT))?;
+        rows.push(columns.read(path, number, &record)?);
+    }
+    if rows.is_empty() {
+        return Err(Error::invalid(format!("{} names no image", path.display()), LAYOUT));
+    }
+    if rows.iter().any(|row| row.split.is_some()) {
+        rows.iter_mut().for_each(|row| row.split = row.split.or(Some(Split::Train)));
+    }
+    Ok(rows)
+}
+
+/// The text without the mark that some programs put before it.
+fn decode_text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        Error::damaged(path, format!("line {line} is not UTF-8 text"), "save the table as CSV in UTF-8")
+    })
+}
+
+fn refuse(path: &Path, row: usize, what: &str, hint: &str) -> Error {
+    Error::invalid(format!("{}, row {row}: {what}", path.display()), hint)
+}
+
+/// Where the columns stand.
+struct Columns {
+    file: usize,
+    label: usize,
+    split: Option<usize>,
+}
+
+impl Columns {
+    /// Tries one delimiter after another on the header.
+    fn find(path: &Path, text: &str) -> Result<(Self, u8)> {
+        for delimiter in *b",;\t" {
+            let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+            let Ok(header) = reader.headers() else { continue };
+            let header: Vec<String> = header.iter().map(normalise).collect();
+            let find = |names: &[&str]| names.iter().find_map(|name| header.iter().position(|column| column == name));
+            if let (Some(file), Some(label)) = (find(&FILE_COLUMNS), find(&LABEL_COLUMNS)) {
+                return Ok((Self { file, label, split: find(&SPLIT_COLUMNS) }, delimiter));
+            }
         }
-        let image = folder.join(name);
-        if !image.is_file() {
-            return Err(Error::missing(
-                format!("row {row} of {} names {name}, which is not there", path.display()),
-                format!(
-                    "paths are relative to {}",
-                    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
-                ),
-            ));
+        let header: String = text.lines().next().unwrap_or_default().chars().take(100).collect();
+        let place = path.display();
+        Err(Error::invalid(format!("{place} has no columns for files and labels: it begins \"{header}\""), LAYOUT))
+    }
+
+    fn read(&self, path: &Path, number: usize, record: &StringRecord) -> Result<Row> {
+        let cell = |column: usize| record.get(column).unwrap_or_default().trim().to_owned();
+        let (file, class) = (cell(self.file), cell(self.label));
+        if file.is_empty() {
+            return Err(refuse(path, number, "there is no file name", LAYOUT));
         }
-        let split = match split.and_then(|column| record.get(column)).unwrap_or_default() {
-            "" => None,
-            text => Some(split_named(text).ok_or_else(|| {
-                Error::invalid(
-                    format!("row {row} of {} has the split \"{text}\"", path.display()),
-                    "use train, validation or test",
-                )
+        if class.is_empty() {
+            return Err(refuse(path, number, &format!("{file} has no label"), "write its class, or remove the row"));
+        }
+        let split = match self.split.map(cell).unwrap_or_default() {
+            word if word.is_empty() => None,
+            word => Some(Split::from_word(&word).ok_or_else(|| {
+                let hint = "write train, validation or test, or leave it empty for train";
+                refuse(path, number, &format!("\"{word}\" is not a split"), hint)
             })?),
         };
-        entries.push(Entry { name: name.into(), path: image, class: class.into(), split });
+        Ok(Row { number, file, class, split })
     }
-    if entries.is_empty() {
-        return Err(Error::invalid(format!("{} has no rows", path.display()), "add a row an image below the first"));
+}
+
+fn normalise(column: &str) -> String {
+    column.trim().to_lowercase().replace([' ', '-'], "_")
+}
+
+/// Where a file is, and its length and time; nothing for those if it is not there. A table written on Windows
+/// works elsewhere too.
+fn locate(folder: &Path, file: &str) -> (PathBuf, Option<Stamp>) {
+    let look = |name: &str| {
+        let path = folder.join(name);
+        let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file);
+        (path, metadata.as_ref().map(stamp))
+    };
+    match look(file) {
+        (_, None) if file.contains('\\') => look(&file.replace('\\', "/")),
+        found => found,
     }
-    folder::source(path, entries)
+}
+
+fn check_missing(path: &Path, missing: &[&Row], rows: usize, config: &DatasetConfig, listener: Listener) -> Result<()> {
+    let Some(first) = missing.first() else { return Ok(()) };
+    let what = format!("there is no file {}{}", first.file, and_more(missing.len()));
+    if missing.len() == rows || config.bad_images == BadImages::Fail {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let hint = format!("paths count from the table's own folder, {}", folder.display());
+        return Err(refuse(path, first.number, &what, &hint));
+    }
+    listener(Event::Note(format!("{}, row {}: {what}", path.display(), first.number)));
+    Ok(())
 }

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::{Evaluation, Scores};
 use crate::{
     Error, Result,
-    data::{self, Dataset, DatasetConfig, Split},
+    data::{self, Dataset, DatasetConfig, Source, Split},
     ops::Network,
-    weights,
+    weights::{self, ModelCard},
 };
 
 /// Images computed at once.
@@ -115,32 +115,7 @@ pub fn evaluate_model(
     listener: data::Listener,
 ) -> Result<Measured> {
     let saved = weights::load(model)?;
-    let input = saved.card.architecture.input;
-    let config = DatasetConfig {
-        data_dir: places.data_dir.clone(),
-        image_size: Some([input.height, input.width]),
-        fit: saved.card.fit,
-        ..DatasetConfig::new(data, places.cache_dir.clone())
-    };
-    let dataset = Dataset::open(&config, listener)?;
-    if dataset.classes != saved.card.classes {
-        return Err(Error::invalid(
-            format!(
-                "the model knows {} ({}), the data has {} ({})",
-                count(&saved.card.classes),
-                saved.card.classes.join(", "),
-                count(&dataset.classes),
-                dataset.classes.join(", ")
-            ),
-            "measure on data with the same class names",
-        ));
-    }
-    if dataset.shape.channels != input.channels {
-        return Err(Error::invalid(
-            format!("the model takes images of {} colours, the data has {}", input.channels, dataset.shape.channels),
-            "measure on data of the kind that the model was trained on",
-        ));
-    }
+    let dataset = open_like_training(&saved.card, data, places, listener)?;
     let images = dataset.split(split);
     if images.is_empty() {
         return Err(Error::invalid(
@@ -173,8 +148,34 @@ pub fn evaluate_model(
     Ok(Measured { figures, evaluation, classes: dataset.classes.clone() })
 }
 
-fn count(classes: &[String]) -> String {
-    format!("{} classes", classes.len())
+/// The data, split and labelled as the model knows it.
+///
+/// The data that it was trained on is split as it was then, so that no training image is measured as a test image.
+/// Other data that comes without splits is measured whole.
+fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: data::Listener) -> Result<Dataset> {
+    let input = card.architecture.input;
+    let mut config = DatasetConfig {
+        data_dir: places.data_dir.clone(),
+        cache_dir: places.cache_dir.clone(),
+        image_size: Some([input.height, input.width]),
+        fit: card.fit,
+        test: 1.0,
+        ..DatasetConfig::new(data)
+    };
+    let source = Source::open(&config, listener)?;
+    if source.channels != input.channels {
+        return Err(Error::invalid(
+            format!("the model takes images of {} colours, the data has {}", input.channels, source.channels),
+            "measure on data of the kind that the model was trained on",
+        ));
+    }
+    if source.name == card.data {
+        [config.validation, config.test] = card.held_out;
+    }
+    let mut dataset = Dataset::from_source(&source, &config, listener)?;
+    listener(data::Event::Note(dataset.splits_note.clone()));
+    dataset.rename_classes(&card.classes)?;
+    Ok(dataset)
 }
 
 fn name(split: Split) -> &'static str {

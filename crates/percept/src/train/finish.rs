@@ -174,6 +174,7 @@ fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOu
         temperature,
         data: dataset.name.clone(),
         fingerprint: dataset.fingerprint.clone(),
+        held_out: [config.validation, config.test],
         validation: outcome.validation.clone(),
         test: outcome.test.clone(),
         ..ModelCard::new(&config.model, architecture, dataset.classes.clone(), config.fit)

@@ -59,8 +59,10 @@ pub fn train(
     if let Place::Resume(run) = place {
         options = resumed(options, run)?;
     }
-    let mut wanted =
-        DatasetConfig::new(&options.data, options.cache_dir.clone().unwrap_or_else(data::default_cache_dir));
+    let mut wanted = DatasetConfig::new(&options.data);
+    if let Some(folder) = &options.cache_dir {
+        wanted.cache_dir.clone_from(folder);
+    }
     wanted.data_dir.clone_from(&options.data_dir);
     wanted.fit = options.fit.unwrap_or_default();
     wanted.bad_images = options.bad_images.unwrap_or_default();
@@ -73,8 +75,7 @@ pub fn train(
     wanted.image_size = Some(image_size);
     let (model, model_note) = model_name(&options, image_size)?;
     let run = folder(place, &source.name, &model)?;
-    let mirrors = source.mirrors;
-    let dataset = Dataset::from_source(source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
+    let dataset = Dataset::from_source(&source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
     for note in [size_note, model_note].into_iter().flatten() {
         listener(Event::Note(note));
     }
@@ -87,7 +88,7 @@ pub fn train(
         image_size,
         channels: dataset.shape.channels,
         train_images: dataset.train.len(),
-        mirrors,
+        mirrors: dataset.mirrors,
     };
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
     let mut parameters = Parameters::initialize(&graph, config.seed);

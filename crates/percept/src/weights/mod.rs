@@ -48,6 +48,8 @@ pub struct ModelCard {
     pub data: String,
     /// That data's fingerprint.
     pub fingerprint: String,
+    /// The shares of that data that were held out for validation and test, where it came without such splits.
+    pub held_out: [f64; 2],
     /// Final figures.
     pub validation: Option<Scores>,
     /// Final figures.
@@ -67,6 +69,7 @@ impl ModelCard {
             temperature: 1.0,
             data: String::new(),
             fingerprint: String::new(),
+            held_out: [0.0; 2],
             validation: None,
             test: None,
         }

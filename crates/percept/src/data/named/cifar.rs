@@ -1,278 +1,331 @@
-//! CIFAR-10 and CIFAR-100 in their official layouts: binary or Python batches, in a folder or in the archive.
+//! CIFAR-10 and CIFAR-100: the official binary and Python batches, in a folder or inside the official archive.
+//! Pickles are read as data (`pickle.rs`) and archives without unpacking (`archive.rs`).
+//!
+//! The formats: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use std::{
-    fs::File,
-    io::{BufReader, Read},
+    fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
 };
 
-use flate2::read::GzDecoder;
-use sha2::{Digest, Sha256};
-
-use super::pickle;
+use super::{archive, catalogue::Entry, find::Found, identity_of, pickle::Pickle, pickle::Raw, source_of, until_error};
 use crate::{
     Error, Result,
-    data::{Picture, Sample, Source, Split, folder::hex},
+    data::{Picture, Sample, Source, Split},
     image::{Image, ImageShape},
 };
 
-const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
-/// The largest batch, CIFAR-100's training file, with room to spare.
-const LARGEST: u64 = 256 << 20;
-
-/// A layout: its folder's name, its batches, and the file of class names.
-struct Layout {
+/// One of the two datasets.
+#[derive(Debug)]
+pub(super) struct Kind {
     classes: usize,
-    python: bool,
-    folder: &'static str,
-    archive: &'static str,
-    train: &'static [&'static str],
-    test: &'static str,
-    names: &'static str,
+    /// Batches in order: the name in the Python version (the binary one adds `.bin`), the split, the images.
+    batches: &'static [(&'static str, Split, usize)],
+    /// Labels before each image of the binary version; the last of them is the class.
+    label_bytes: usize,
+    /// Where the Python version keeps the classes.
+    labels_key: &'static str,
+    /// The official folders and archives; the binary ones first, being the faster.
+    folders: [&'static str; 2],
+    archives: [&'static str; 2],
 }
 
-const LAYOUTS: [Layout; 4] = [
-    Layout {
-        classes: 10,
-        python: false,
-        folder: "cifar-10-batches-bin",
-        archive: "cifar-10-binary.tar.gz",
-        train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
-        test: "test_batch.bin",
-        names: "batches.meta.txt",
-    },
-    Layout {
-        classes: 10,
-        python: true,
-        folder: "cifar-10-batches-py",
-        archive: "cifar-10-python.tar.gz",
-        train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
-        test: "test_batch",
-        names: "batches.meta",
-    },
-    Layout {
-        classes: 100,
-        python: false,
-        folder: "cifar-100-binary",
-        archive: "cifar-100-binary.tar.gz",
-        train: &["train.bin"],
-        test: "test.bin",
-        names: "fine_label_names.txt",
-    },
-    Layout {
-        classes: 100,
-        python: true,
-        folder: "cifar-100-python",
-        archive: "cifar-100-python.tar.gz",
-        train: &["train"],
-        test: "test",
-        names: "meta",
-    },
-];
+pub(super) static CIFAR10: Kind = Kind {
+    classes: 10,
+    batches: &[
+        ("data_batch_1", Split::Train, 10_000),
+        ("data_batch_2", Split::Train, 10_000),
+        ("data_batch_3", Split::Train, 10_000),
+        ("data_batch_4", Split::Train, 10_000),
+        ("data_batch_5", Split::Train, 10_000),
+        ("test_batch", Split::Test, 10_000),
+    ],
+    label_bytes: 1,
+    labels_key: "labels",
+    folders: ["cifar-10-batches-bin", "cifar-10-batches-py"],
+    archives: ["cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"],
+};
+pub(super) static CIFAR100: Kind = Kind {
+    classes: 100,
+    batches: &[("train", Split::Train, 50_000), ("test", Split::Test, 10_000)],
+    label_bytes: 2,
+    labels_key: "fine_labels",
+    folders: ["cifar-100-binary", "cifar-100-python"],
+    archives: ["cifar-100-binary.tar.gz", "cifar-100-python.tar.gz"],
+};
 
-/// Looks into a folder for an unpacked layout or an archive.
-pub(super) fn find(folder: &Path, classes: usize) -> Result<Option<Source>> {
-    for layout in LAYOUTS.iter().filter(|layout| layout.classes == classes) {
-        for name in [layout.folder, layout.archive] {
-            let path = folder.join(name);
-            if path.exists() {
-                return open(&path, classes);
+const SIDE: usize = 32;
+/// One colour of one image.
+const PLANE: usize = SIDE * SIDE;
+const PIXELS: usize = 3 * PLANE;
+/// The largest official batch is 155 MB.
+const MAX_BATCH: u64 = 256 << 20;
+const HINT: &str = "fetch the data again from https://www.cs.toronto.edu/~kriz/cifar.html";
+
+/// How batches are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Binary,
+    Python,
+}
+
+/// Where the batches are.
+#[derive(Clone, Debug)]
+pub(super) enum Files {
+    Folder(PathBuf),
+    Archive(PathBuf),
+}
+
+impl Files {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Archive(path) => path,
+        }
+    }
+}
+
+impl Kind {
+    /// The names of the batches in one coding.
+    fn names(&self, coding: Coding) -> Vec<String> {
+        let suffix = if coding == Coding::Binary { ".bin" } else { "" };
+        self.batches.iter().map(|(stem, ..)| format!("{stem}{suffix}")).collect()
+    }
+}
+
+/// Looks for the batches in a folder: straight in it, in an official sub-folder, or in an official archive.
+pub(super) fn locate(folder: &Path, kind: &Kind) -> Found<Files> {
+    let archive = kind.archives.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    match (locate_folder(folder, kind), archive) {
+        (Found::All(path), _) => Found::All(Files::Folder(path)),
+        (_, Some(path)) => Found::All(Files::Archive(path)),
+        (Found::Part(missing), None) => Found::Part(missing),
+        (Found::Nothing, None) => Found::Nothing,
+    }
+}
+
+fn locate_folder(folder: &Path, kind: &Kind) -> Found<PathBuf> {
+    let mut part = None;
+    for place in [folder.to_path_buf()].into_iter().chain(kind.folders.map(|name| folder.join(name))) {
+        for coding in [Coding::Binary, Coding::Python] {
+            let (there, missing): (Vec<_>, Vec<_>) =
+                kind.names(coding).into_iter().partition(|name| place.join(name).is_file());
+            if missing.is_empty() {
+                return Found::All(place);
+            }
+            if !there.is_empty() {
+                part = Some(missing);
             }
         }
     }
-    open(folder, classes)
+    part.map_or(Found::Nothing, Found::Part)
 }
 
-/// Opens a path that is an unpacked layout or an archive, by its name and contents.
-pub(super) fn open(path: &Path, classes: usize) -> Result<Option<Source>> {
-    for layout in LAYOUTS.iter().filter(|layout| layout.classes == classes) {
-        let unpacked = path.is_dir() && path.join(layout.test).is_file() && path.join(layout.names).is_file();
-        let archive = path.is_file() && path.file_name().is_some_and(|name| name == layout.archive);
-        if unpacked || archive {
-            return source(path, layout).map(Some);
+/// Opens a dataset whose files were found. `exact`: each batch must hold as many images as the official one.
+pub(super) fn open(entry: &'static Entry, kind: &'static Kind, files: Files, exact: bool) -> Result<Source> {
+    let paths = match &files {
+        Files::Archive(path) => vec![path.clone()],
+        Files::Folder(path) => kind.names(coding_of(path, kind)).iter().map(|name| path.join(name)).collect(),
+    };
+    let identity = identity_of(entry.name, &paths)?;
+    let location = files.path().display().to_string();
+    let samples = Box::new(move || match &files {
+        Files::Folder(path) => Ok(read_folder(path.clone(), kind, exact)),
+        Files::Archive(path) => read_archive(path, kind, exact),
+    });
+    Ok(source_of(entry, location, identity, samples))
+}
+
+/// The coding of a complete folder.
+fn coding_of(folder: &Path, kind: &Kind) -> Coding {
+    let binary = kind.names(Coding::Binary).iter().all(|name| folder.join(name).is_file());
+    if binary { Coding::Binary } else { Coding::Python }
+}
+
+type Samples = Box<dyn Iterator<Item = Result<Sample>> + Send>;
+
+/// Batch after batch: one is in memory at a time.
+fn read_folder(folder: PathBuf, kind: &'static Kind, exact: bool) -> Samples {
+    let coding = coding_of(&folder, kind);
+    let batches = kind.names(coding).into_iter().enumerate().flat_map(move |(index, name)| {
+        let path = folder.join(&name);
+        samples_of(read_bounded(&path).and_then(|bytes| Batch::new(bytes, kind, index, coding, exact, &path)), name)
+    });
+    Box::new(until_error(batches))
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    if length > MAX_BATCH {
+        let reason = format!("{length} bytes, more than any batch of CIFAR holds");
+        return Err(Error::damaged(path, reason, HINT));
+    }
+    bytes.reserve_exact(length as usize + 1);
+    file.take(MAX_BATCH).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// The batches lie in an archive in any order, so all are read, and given up one by one.
+fn read_archive(path: &Path, kind: &'static Kind, exact: bool) -> Result<Samples> {
+    let codings = [Coding::Binary, Coding::Python];
+    let wanted: Vec<String> = codings.iter().flat_map(|&coding| kind.names(coding)).collect();
+    let mut found = archive::read_entries(path, &wanted, MAX_BATCH, HINT)?;
+    let python = found.split_off(kind.batches.len());
+    let complete = |entries: &[Option<_>]| entries.iter().all(Option::is_some);
+    let (coding, entries) = if complete(&found) || python.iter().all(Option::is_none) {
+        (Coding::Binary, found)
+    } else {
+        (Coding::Python, python)
+    };
+    let names = kind.names(coding);
+    let missing: Vec<&str> =
+        names.iter().zip(&entries).filter(|(_, entry)| entry.is_none()).map(|(name, _)| name.as_str()).collect();
+    if !missing.is_empty() {
+        return Err(Error::damaged(path, format!("it holds no {}", missing.join(", ")), HINT));
+    }
+    let archive = path.to_path_buf();
+    let batches = entries.into_iter().flatten().zip(names).enumerate().flat_map(move |(index, (entry, name))| {
+        let place = archive.join(&entry.path);
+        samples_of(Batch::new(entry.bytes, kind, index, coding, exact, &place), name)
+    });
+    Ok(Box::new(until_error(batches)))
+}
+
+/// Decoded labels, and images as planes of red, green and blue.
+struct Batch {
+    split: Split,
+    labels: Vec<u32>,
+    bytes: Vec<u8>,
+    /// The first image's first byte, and the bytes from one image to the next.
+    start: usize,
+    stride: usize,
+}
+
+impl Batch {
+    fn new(bytes: Vec<u8>, kind: &Kind, index: usize, coding: Coding, exact: bool, path: &Path) -> Result<Self> {
+        let damaged = |reason: String| Error::damaged(path, reason, HINT);
+        let (_, split, official) = kind.batches[index];
+        let images = exact.then_some(official);
+        let batch = match coding {
+            Coding::Binary => Self::from_binary(bytes, kind, split, images),
+            Coding::Python => Self::from_python(bytes, kind, split, images),
+        };
+        let batch = batch.map_err(damaged)?;
+        if let Some(number) = batch.labels.iter().position(|&label| label as usize >= kind.classes) {
+            let last = kind.classes - 1;
+            let reason = format!("image {number} has label {}, but the labels are 0 to {last}", batch.labels[number]);
+            return Err(damaged(reason));
+        }
+        Ok(batch)
+    }
+
+    fn from_binary(bytes: Vec<u8>, kind: &Kind, split: Split, images: Option<usize>) -> Result<Self, String> {
+        let stride = kind.label_bytes + PIXELS;
+        let found = bytes.len();
+        match images {
+            Some(images) if found != images * stride => {
+                return Err(format!("expected {} bytes ({images} images of {stride}), found {found}", images * stride));
+            }
+            None if found == 0 || !found.is_multiple_of(stride) => {
+                return Err(format!("expected whole images of {stride} bytes, found {found} bytes"));
+            }
+            _ => {}
+        }
+        let labels = bytes.chunks_exact(stride).map(|record| record[kind.label_bytes - 1].into()).collect();
+        Ok(Self { split, labels, bytes, start: kind.label_bytes, stride })
+    }
+
+    fn from_python(bytes: Vec<u8>, kind: &Kind, split: Split, images: Option<usize>) -> Result<Self, String> {
+        let pickle = Pickle::read(&bytes)?;
+        let data = pickle.entry("data").ok_or("it holds no \"data\"")?;
+        let (shape, raw) = pickle.byte_array(data).ok_or("its \"data\" is no array of bytes")?;
+        let &[count, PIXELS] = shape else {
+            return Err(format!("expected \"data\" of shape [images, {PIXELS}], found {shape:?}"));
+        };
+        if images.is_some_and(|images| images != count) || count == 0 {
+            return Err(format!("expected {} images, found {count}", images.unwrap_or(1)));
+        }
+        let key = kind.labels_key;
+        let labels = pickle.entry(key).ok_or_else(|| format!("it holds no \"{key}\""))?;
+        let labels = pickle.integers(labels).ok_or_else(|| format!("its \"{key}\" are no integers"))?;
+        if labels.len() != count {
+            return Err(format!("expected {count} labels, found {}", labels.len()));
+        }
+        let labels = labels.into_iter().enumerate().map(|(number, label)| {
+            u32::try_from(label).map_err(|_| format!("image {number} has label {label}, but the labels begin at 0"))
+        });
+        let labels = labels.collect::<Result<_, _>>()?;
+        let (own, start) = match raw {
+            Raw::Part(range) => (None, range.start),
+            Raw::Own(own) => (Some(own.to_vec()), 0),
+        };
+        Ok(Self { split, labels, bytes: own.unwrap_or(bytes), start, stride: PIXELS })
+    }
+
+    fn sample(&self, number: usize, batch: &str) -> Sample {
+        let planes = &self.bytes[self.start + number * self.stride..][..PIXELS];
+        let (red, rest) = planes.split_at(PLANE);
+        let (green, blue) = rest.split_at(PLANE);
+        let mut pixels = Vec::with_capacity(PIXELS);
+        for ((&red, &green), &blue) in red.iter().zip(green).zip(blue) {
+            pixels.extend([red, green, blue]);
+        }
+        let shape = ImageShape { height: SIDE, width: SIDE, channels: 3 };
+        Sample {
+            name: format!("{batch}#{number}"),
+            label: self.labels[number],
+            split: Some(self.split),
+            picture: Picture::Pixels(Image { shape, pixels }),
+        }
+    }
+}
+
+fn samples_of(batch: Result<Batch>, name: String) -> Samples {
+    match batch {
+        Ok(batch) => Box::new((0..batch.labels.len()).map(move |number| Ok(batch.sample(number, &name)))),
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    }
+}
+
+/// What a path is, should it be one of CIFAR's layouts: an archive by the names inside, a folder by its files. The
+/// files of CIFAR-100 have names that others use too, so its official folder's name, or files that belong to it
+/// (`meta`, `fine_label_names.txt`), must be there.
+pub(super) fn recognise(path: &Path) -> Result<Option<(&'static str, &'static Kind, Files)>> {
+    let kinds = [("cifar10", &CIFAR10), ("cifar100", &CIFAR100)];
+    if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        if ![".tar.gz", ".tgz", ".tar"].iter().any(|end| name.ends_with(end)) {
+            return Ok(None);
+        }
+        let inside = archive::first_match(path, HINT, |parts| {
+            let found = kinds.iter().find(|(_, kind)| {
+                parts.iter().any(|part| kind.folders.contains(part))
+                    || kind.classes == 10 && parts.last().is_some_and(|part| part.starts_with("data_batch_"))
+            });
+            found.copied()
+        })?;
+        return Ok(inside.map(|(name, kind)| (name, kind, Files::Archive(path.to_path_buf()))));
+    }
+    for (name, kind) in kinds {
+        match locate_folder(path, kind) {
+            Found::All(folder) if is_certain(&folder, kind) => return Ok(Some((name, kind, Files::Folder(folder)))),
+            Found::Part(missing) if kind.classes == 10 => {
+                let what = format!("{} lacks {}", path.display(), missing.join(", "));
+                return Err(Error::missing(what, "put all batches of the dataset into the folder"));
+            }
+            _ => {}
         }
     }
     Ok(None)
 }
 
-fn source(path: &Path, layout: &'static Layout) -> Result<Source> {
-    let classes = if path.is_dir() {
-        let file = path.join(layout.names);
-        let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
-        class_names(layout, &bytes, &file)?
-    } else {
-        archive_names(path, layout)?
-    };
-    let identity = identity(path, layout)?;
-    let root = path.to_path_buf();
-    let samples = move || {
-        let files: Box<dyn Iterator<Item = Result<(String, Vec<u8>)>> + Send> = match root.is_dir() {
-            true => Box::new(read_folder(root.clone(), layout)),
-            false => Box::new(read_archive(&root, layout)?.into_iter().map(Ok)),
-        };
-        let root = root.clone();
-        let each =
-            files.flat_map(move |file| match file.and_then(|(name, bytes)| batch(layout, &root, &name, &bytes)) {
-                Ok(samples) => samples.into_iter().map(Ok).collect::<Vec<_>>(),
-                Err(error) => vec![Err(error)],
-            });
-        Ok(Box::new(each) as Box<dyn Iterator<Item = Result<Sample>> + Send>)
-    };
-    Ok(Source {
-        name: format!("cifar{}", layout.classes),
-        location: path.display().to_string(),
-        classes,
-        channels: 3,
-        identity,
-        mirrors: true,
-        samples: Box::new(samples),
-    })
+fn is_certain(folder: &Path, kind: &Kind) -> bool {
+    let named = folder.file_name().is_some_and(|name| kind.folders.iter().any(|official| name == *official));
+    let known = ["meta", "fine_label_names.txt"].iter().any(|name| fs::exists(folder.join(name)).unwrap_or(false));
+    kind.classes == 10 || named || known
 }
 
-fn identity(path: &Path, layout: &Layout) -> Result<String> {
-    let files: Vec<PathBuf> = match path.is_dir() {
-        true => layout.train.iter().chain([&layout.test]).map(|name| path.join(name)).collect(),
-        false => vec![path.into()],
-    };
-    let mut hash = Sha256::new();
-    for file in files {
-        let about = file.metadata().map_err(Error::io("read", &file))?;
-        let time = about.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-        let place = file.canonicalize().unwrap_or_else(|_| file.clone());
-        hash.update(format!("{}\0{}\0{time:?}\n", place.display(), about.len()));
-    }
-    Ok(hex(&hash.finalize()))
-}
-
-fn read_folder(root: PathBuf, layout: &'static Layout) -> impl Iterator<Item = Result<(String, Vec<u8>)>> + Send {
-    layout.train.iter().chain([&layout.test]).map(move |name| {
-        let path = root.join(name);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        Ok((name.to_string(), bytes))
-    })
-}
-
-/// The batches in an archive, in the layout's order. Nothing is unpacked to disk.
-fn read_archive(path: &Path, layout: &Layout) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut found = entries(path, |name| layout.train.contains(&name) || layout.test == name)?;
-    let place = |name: &str| layout.train.iter().position(|n| *n == name).unwrap_or(layout.train.len());
-    found.sort_by_key(|(name, _)| place(name));
-    let wanted = layout.train.len() + 1;
-    if found.len() != wanted {
-        return Err(damaged(path, format!("it holds {} of {wanted} batches", found.len())));
-    }
-    Ok(found)
-}
-
-fn archive_names(path: &Path, layout: &Layout) -> Result<Vec<String>> {
-    let found = entries(path, |name| name == layout.names)?;
-    let (_, bytes) = found.first().ok_or_else(|| damaged(path, format!("it holds no {}", layout.names)))?;
-    class_names(layout, bytes, path)
-}
-
-/// The wanted entries of an archive. Entries that climb out of it are refused, wanted or not.
-fn entries(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let broken = |error: std::io::Error| damaged(path, error.to_string());
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::with_capacity(1 << 20, file)));
-    let mut found = Vec::new();
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let name = entry.path().map_err(broken)?.into_owned();
-        let climbs = name
-            .components()
-            .any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
-        if climbs {
-            return Err(damaged(path, format!("its entry {} climbs out of the archive", name.display())));
-        }
-        let file_name = name.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if !entry.header().entry_type().is_file() || !wanted(&file_name) {
-            continue;
-        }
-        if entry.size() > LARGEST {
-            return Err(damaged(path, format!("its entry {} has {} bytes", name.display(), entry.size())));
-        }
-        let mut bytes = Vec::with_capacity(entry.size() as usize);
-        entry.read_to_end(&mut bytes).map_err(broken)?;
-        if bytes.len() as u64 != entry.size() {
-            return Err(damaged(path, format!("its entry {} was cut", name.display())));
-        }
-        found.push((file_name, bytes));
-    }
-    Ok(found)
-}
-
-fn damaged(path: &Path, reason: String) -> Error {
-    Error::damaged(path, reason, "fetch the file again")
-}
-
-fn class_names(layout: &Layout, bytes: &[u8], path: &Path) -> Result<Vec<String>> {
-    let names: Vec<String> = if layout.python {
-        let value = pickle::read(bytes).map_err(|reason| damaged(path, reason))?;
-        let key = if layout.classes == 10 { "label_names" } else { "fine_label_names" };
-        value.get(key).and_then(pickle::Value::texts).unwrap_or_default()
-    } else {
-        let text = String::from_utf8_lossy(bytes);
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()
-    };
-    if names.len() != layout.classes {
-        return Err(damaged(path, format!("it names {} classes, not {}", names.len(), layout.classes)));
-    }
-    Ok(names)
-}
-
-fn batch(layout: &Layout, root: &Path, name: &str, bytes: &[u8]) -> Result<Vec<Sample>> {
-    let place = root.join(name);
-    let (labels, planes) = match layout.python {
-        true => python_batch(layout, bytes).map_err(|reason| damaged(&place, reason))?,
-        false => binary_batch(layout, bytes).map_err(|reason| damaged(&place, reason))?,
-    };
-    let split = if name == layout.test { Split::Test } else { Split::Train };
-    let mut samples = Vec::with_capacity(labels.len());
-    for (index, (&label, planes)) in labels.iter().zip(planes.chunks_exact(SHAPE.len())).enumerate() {
-        if label as usize >= layout.classes {
-            let reason = format!("image {index} has label {label}; there are {} classes", layout.classes);
-            return Err(damaged(&place, reason));
-        }
-        samples.push(Sample {
-            name: format!("{name}#{index}"),
-            label,
-            split: Some(split),
-            picture: Picture::Pixels(interleave(planes)),
-        });
-    }
-    Ok(samples)
-}
-
-/// Records of one label (or a coarse and a fine one) and 3,072 bytes.
-fn binary_batch(layout: &Layout, bytes: &[u8]) -> Result<(Vec<u32>, Vec<u8>), String> {
-    let labels = if layout.classes == 10 { 1 } else { 2 };
-    let record = labels + SHAPE.len();
-    if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
-        return Err(format!("{} bytes are not whole records of {record}", bytes.len()));
-    }
-    let records = bytes.chunks_exact(record);
-    Ok((
-        records.clone().map(|r| u32::from(r[labels - 1])).collect(),
-        records.flat_map(|r| &r[labels..]).copied().collect(),
-    ))
-}
-
-fn python_batch(layout: &Layout, bytes: &[u8]) -> Result<(Vec<u32>, Vec<u8>), String> {
-    let value = pickle::read(bytes)?;
-    let key = if layout.classes == 10 { "labels" } else { "fine_labels" };
-    let labels = value.get(key).and_then(pickle::Value::numbers).ok_or_else(|| format!("it has no list {key}"))?;
-    let data = value.get("data").and_then(pickle::Value::bytes).ok_or("it has no array data")?;
-    if data.len() != labels.len() * SHAPE.len() {
-        return Err(format!("{} bytes are not {} images of {}", data.len(), labels.len(), SHAPE.len()));
-    }
-    let labels = labels.iter().map(|&label| u32::try_from(label).unwrap_or(u32::MAX)).collect();
-    Ok((labels, data.to_vec()))
-}
-
-/// From a red, a green and a blue plane to pixels.
-fn interleave(planes: &[u8]) -> Image {
-    let size = SHAPE.height * SHAPE.width;
-    let pixels = (0..size).flat_map(|place| [planes[place], planes[size + place], planes[2 * size + place]]).collect();
-    Image { shape: SHAPE, pixels }
-}
+#[cfg(test)]
+mod tests;

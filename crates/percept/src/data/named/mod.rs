@@ -1,145 +1,192 @@
-//! Datasets that have a name: a table, the places where they are looked for, and a reader a format.
+//! Datasets by name: found on this machine or downloaded, checked, and read as they were published. Official layouts
+//! that are given by path are recognised too. Nothing is unpacked to disk and nothing in a file is executed.
+//!
+//! The environment: `PERCEPT_DATA` names a folder to look in, `PERCEPT_OFFLINE=1` forbids the network, and
+//! `PERCEPT_MIRROR=http://host/path` takes `<mirror>/<dataset>/<file>` in place of the official addresses.
 
+mod archive;
+mod catalogue;
 mod cifar;
 mod digits;
+mod download;
+mod find;
 mod idx;
-mod locate;
 mod pickle;
 
-use std::path::Path;
+use std::{
+    fmt::Write,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::UNIX_EPOCH,
+};
 
-use super::{DatasetConfig, Listener, Source};
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+pub use catalogue::{Entry, RemoteFile, catalogue};
+
+use super::{DatasetConfig, Listener, Sample, SampleReader, Source};
 use crate::{Error, Result};
 
-/// How a dataset's files are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    /// Inside the program.
-    Embedded,
-    /// CIFAR's binary or Python batches, 10 or 100 classes.
-    Cifar(usize),
-    /// MNIST's IDX files.
-    Idx,
-}
-
-/// One row of the table.
-pub struct Entry {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// What it holds.
-    pub title: &'static str,
-    /// Where it officially comes from.
-    pub address: &'static str,
-    format: Format,
-    classes: &'static [&'static str],
-}
-
-const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-const CIFAR10: &[&str] = &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-const FASHION: &[&str] =
-    &["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
-const KUZUSHIJI: &[&str] = &["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"];
-
-const CATALOGUE: &[Entry] = &[
-    Entry {
-        name: "digits",
-        title: "1,797 handwritten digits of 8x8, inside the program",
-        address: "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
-        format: Format::Embedded,
-        classes: DIGITS,
-    },
-    Entry {
-        name: "cifar10",
-        title: "60,000 colour photographs of 32x32 in 10 classes",
-        address: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        format: Format::Cifar(10),
-        classes: CIFAR10,
-    },
-    Entry {
-        name: "cifar100",
-        title: "60,000 colour photographs of 32x32 in 100 classes",
-        address: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-        format: Format::Cifar(100),
-        classes: &[],
-    },
-    Entry {
-        name: "mnist",
-        title: "70,000 handwritten digits of 28x28",
-        address: "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        format: Format::Idx,
-        classes: DIGITS,
-    },
-    Entry {
-        name: "fashion-mnist",
-        title: "70,000 pictures of clothing of 28x28 in 10 classes",
-        address: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        format: Format::Idx,
-        classes: FASHION,
-    },
-    Entry {
-        name: "kmnist",
-        title: "70,000 handwritten Japanese letters of 28x28 in 10 classes",
-        address: "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-        format: Format::Idx,
-        classes: KUZUSHIJI,
-    },
-];
-
-/// The table of named datasets.
-pub fn catalogue() -> &'static [Entry] {
-    CATALOGUE
-}
-
-/// Their names.
+/// The names of all datasets.
 pub fn names() -> Vec<&'static str> {
-    CATALOGUE.iter().map(|entry| entry.name).collect()
+    catalogue().iter().map(|entry| entry.name).collect()
 }
 
-/// Whether there is a dataset of that name.
+/// Whether a word is the name of a dataset.
 pub fn is_name(name: &str) -> bool {
-    CATALOGUE.iter().any(|entry| entry.name == name)
+    catalogue().iter().any(|entry| entry.name == name)
 }
 
-/// Opens a dataset by name, from wherever it is on this machine.
+/// Opens a named dataset. Looks in `config.data_dir`, in the folder that `PERCEPT_DATA` names, in
+/// `<config.cache_dir>/data`, and where system packages install data; in each also in the dataset's own sub-folder,
+/// which is looked at first. Downloads what is nowhere.
+///
+/// A file that was downloaded was checked against its published checksum. A file that was put there is read whatever
+/// its checksum (the same data goes around in other packings), but its structure is checked to the last byte.
 ///
 /// # Errors
-/// An unknown name, a dataset that is not on this machine, a damaged file.
-pub fn open(name: &str, config: &DatasetConfig, _listener: Listener) -> Result<Source> {
-    let Some(entry) = CATALOGUE.iter().find(|entry| entry.name == name) else {
-        return Err(Error::invalid(
-            format!("there is no dataset named {name}"),
-            format!("choose {}", names().join(", ")),
-        ));
-    };
-    if entry.format == Format::Embedded {
-        return Ok(digits::open());
+/// [`Error::Missing`] for an unknown name, [`Error::Download`] if the data is nowhere and cannot be fetched, and
+/// [`Error::Damaged`] for files that are not what they should be; some of that shows only when samples are read.
+pub fn open(name: &str, config: &DatasetConfig, listener: Listener) -> Result<Source> {
+    let entry = find(name)?;
+    if let Some(folder) = config.data_dir.as_ref().filter(|folder| !folder.is_dir()) {
+        let hint = "check the path for a typing mistake, or leave the folder out";
+        return Err(Error::missing(format!("the data folder {} does not exist", folder.display()), hint));
     }
-    for folder in locate::folders(name, config) {
-        let found = match entry.format {
-            Format::Embedded => None,
-            Format::Cifar(classes) => cifar::find(&folder, classes)?,
-            Format::Idx => idx::find(&folder, entry)?,
-        };
-        if let Some(source) = found {
-            return Ok(Source { name: name.into(), ..source });
-        }
-    }
-    Err(locate::not_found(entry, config))
+    open_entry(entry, &find::Places::from_environment(config), listener)
 }
 
-/// Opens a path that is one of these formats: CIFAR's folders and archives, a folder of IDX files.
+fn open_entry(entry: &'static Entry, places: &find::Places, listener: Listener) -> Result<Source> {
+    if matches!(entry.layout, catalogue::Layout::Embedded) {
+        return Ok(digits::open(entry));
+    }
+    if let Some(source) = find::find(entry, places, listener)? {
+        return Ok(source);
+    }
+    download::fetch_all(entry, places, listener)?;
+    find::find(entry, places, &|_| {})?.ok_or_else(|| {
+        let folder = places.download_folder(entry);
+        Error::missing(format!("{} is not in {} after its download", entry.name, folder.display()), "try again")
+    })
+}
+
+/// Opens a path that holds an official layout: CIFAR's batches or archive, or a folder of IDX files. `None` where it
+/// holds none of them.
 ///
 /// # Errors
-/// A damaged file.
+/// As [`open`], for a path that is recognised and incomplete or damaged.
 pub fn open_path(path: &Path) -> Result<Option<Source>> {
-    for classes in [10, 100] {
-        if let Some(source) = cifar::open(path, classes)? {
-            return Ok(Some(source));
+    if let Some((name, kind, files)) = cifar::recognise(path)? {
+        return cifar::open(find(name)?, kind, files, false).map(Some);
+    }
+    if path.is_dir() { idx::open_path(path) } else { Ok(None) }
+}
+
+/// The entry of a name.
+fn find(name: &str) -> Result<&'static Entry> {
+    catalogue().iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let hint = match closest(name) {
+            Some(entry) => format!("did you mean {}?", entry.name),
+            None => format!("the names are {}; anything else is taken for a path", names().join(", ")),
+        };
+        Error::missing(format!("no dataset is called \"{}\"", name.escape_debug()), hint)
+    })
+}
+
+/// The name that a typing mistake or another spelling ("CIFAR-10", "fashion_mnist") was meant to be.
+pub fn closest(name: &str) -> Option<&'static Entry> {
+    let simplify = |text: &str| -> Vec<char> {
+        text.to_lowercase().chars().filter(char::is_ascii_alphanumeric).take(40).collect()
+    };
+    let typed = simplify(name);
+    let distance = |entry: &Entry| {
+        let known = simplify(entry.name);
+        // A name that was only begun is close, however much is missing.
+        if typed.len() >= 3 && known.len() > typed.len() && known.starts_with(&typed) {
+            1
+        } else {
+            edit_distance(&typed, &known)
+        }
+    };
+    let (distance, entry) = catalogue().iter().map(|entry| (distance(entry), entry)).min_by_key(|pair| pair.0)?;
+    (distance <= typed.len() / 4 + 1 && distance < typed.len()).then_some(entry)
+}
+
+/// Levenshtein's distance.
+fn edit_distance(from: &[char], to: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
         }
     }
-    if path.is_dir() {
-        let unnamed = Entry { name: "idx", title: "", address: "", format: Format::Idx, classes: &[] };
-        return idx::find(path, &unnamed);
-    }
-    Ok(None)
+    row[to.len()]
 }
+
+fn source_of(entry: &Entry, location: String, identity: String, samples: SampleReader) -> Source {
+    Source {
+        name: entry.name.into(),
+        location,
+        classes: entry.classes.iter().map(|&class| class.into()).collect(),
+        channels: entry.shape[2],
+        identity,
+        mirrors: entry.mirrors,
+        samples,
+    }
+}
+
+/// Changes with the names, sizes and times of the files: 32 hexadecimal digits.
+fn identity_of(name: &str, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(name);
+    for path in paths {
+        let path = path.as_ref();
+        let facts = path.metadata().map_err(Error::io("read", path))?;
+        let modified = facts.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let nanoseconds = modified.map_or(0, |time| time.as_nanos());
+        hash.update(format!("\0{file}\0{}\0{nanoseconds}", facts.len()));
+    }
+    Ok(hexadecimal(&hash.finalize()[..16]))
+}
+
+fn md5_of(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    md5_of_reader(&mut file).map_err(Error::io("read", path))
+}
+
+fn md5_of_reader(reader: &mut impl Read) -> io::Result<String> {
+    let mut hash = Md5::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            length => hash.update(&buffer[..length]),
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Ends after the first error: what follows a broken part means nothing.
+fn until_error(samples: impl Iterator<Item = Result<Sample>>) -> impl Iterator<Item = Result<Sample>> {
+    samples.scan(false, |failed, sample| {
+        let ended = *failed;
+        *failed = sample.is_err();
+        (!ended).then_some(sample)
+    })
+}
+
+#[cfg(test)]
+mod tests;
