@@ -20,7 +20,13 @@ struct Arguments {
 fn main() -> ExitCode {
     // Times count from the start of the process.
     let started = Instant::now();
-    match Arguments::parse().command.run(started) {
+    let arguments = Arguments::parse();
+    // A PERCEPT_ISA that this machine cannot follow is refused here, before the kernels would meet it.
+    let run = || {
+        percept::Isa::from_environment().map_err(anyhow::Error::msg)?;
+        arguments.command.run(started)
+    };
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if printer::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {

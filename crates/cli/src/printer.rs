@@ -44,15 +44,16 @@ pub fn error(error: &anyhow::Error) {
     }
 }
 
-/// Notes and progress: bars on a terminal, plain lines elsewhere, nothing where only JSON is wanted.
+/// Notes and progress on standard error: bars on a terminal, plain lines elsewhere.
 pub struct Progress {
-    quiet: bool,
+    /// Whether standard output is to hold one JSON value and nothing else.
+    json: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Progress {
-    pub fn new(quiet: bool) -> Self {
-        Self { quiet, bar: Mutex::new(None) }
+    pub fn new(json: bool) -> Self {
+        Self { json, bar: Mutex::new(None) }
     }
 
     /// A sentence that a user should see.
@@ -62,14 +63,12 @@ impl Progress {
 
     /// A line of progress.
     pub fn line(&self, text: &str) {
-        if !self.quiet {
-            self.pausing(|| eprintln!("{text}"));
-        }
+        self.pausing(|| eprintln!("{text}"));
     }
 
     /// A line of the result while the work goes on.
     pub fn result(&self, text: &str) {
-        if !self.quiet {
+        if !self.json {
             // Whoever left is noticed at the end.
             self.pausing(|| _ = result(text));
         }
@@ -84,7 +83,7 @@ impl Progress {
 
     /// Shows a bar of `total` units under `label`, or moves the one that is there.
     pub fn bar(&self, label: &str, done: u64, total: Option<u64>, bytes: bool) {
-        if self.quiet || !io::stderr().is_terminal() {
+        if !io::stderr().is_terminal() {
             return;
         }
         let Ok(mut place) = self.bar.lock() else { return };

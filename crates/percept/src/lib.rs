@@ -16,4 +16,5 @@ pub mod weights;
 
 pub use error::{Error, Result};
 pub use evaluate::{Places, evaluate_model};
+pub use percept_kernels::Isa;
 pub use predict::{Classifier, Likelihood};

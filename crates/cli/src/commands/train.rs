@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(required_unless_present_any = ["config", "resume"])]
     data: Option<String>,
 
-    /// What learns: auto picks one by image size and says why; see percept models
+    /// What learns: auto picks one by the size and number of the images and says why; see percept models
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     model: Option<String>,
     /// Features of the hidden layer of mlp; more learn more and take longer
@@ -122,6 +122,12 @@ pub struct Arguments {
     /// Shift images by up to so many pixels
     #[arg(long, value_name = "PIXELS", help_heading = "Augmentation")]
     crop: Option<usize>,
+    /// Turn images by up to so many degrees either way, such as 10 for slanted writing; for longer trainings
+    #[arg(long, value_name = "DEGREES", help_heading = "Augmentation")]
+    rotation: Option<f64>,
+    /// Enlarge or shrink images by up to this share, such as 0.1; when subjects vary in size
+    #[arg(long, value_name = "SHARE", help_heading = "Augmentation")]
+    zoom: Option<f64>,
     /// Vary brightness, contrast and saturation, such as 0.2; when light varies
     #[arg(long, value_name = "X", help_heading = "Augmentation")]
     color_jitter: Option<f64>,
@@ -311,6 +317,8 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
         none: arguments.augment == Some(AugmentArgument::None),
         flip: arguments.flip.map(Into::into),
         crop: arguments.crop,
+        rotation: arguments.rotation,
+        zoom: arguments.zoom,
         color_jitter: arguments.color_jitter,
         trivial_augment: arguments.trivial_augment,
         random_erasing: arguments.random_erasing,

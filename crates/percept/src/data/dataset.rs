@@ -24,7 +24,7 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Size of every image.
     pub shape: ImageShape,
-    /// Whether a mirrored image is still the same thing; false for digits and letters.
+    /// See [`Source::mirrors`].
     pub mirrors: bool,
     /// Labels by image.
     pub labels: Vec<u32>,

@@ -108,7 +108,7 @@ pub struct Source {
     pub channels: usize,
     /// Changes when the files change (names, sizes, times): names the cache of decoded images.
     pub identity: String,
-    /// Whether a mirrored image is still the same thing; false for digits and letters.
+    /// Whether a mirrored image is still the same thing and to be expected; false for digits and letters.
     pub mirrors: bool,
     /// Reads every sample.
     pub samples: SampleReader,

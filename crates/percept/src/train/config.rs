@@ -124,6 +124,8 @@ pub struct AugmentOptions {
     pub none: bool,
     pub flip: Option<crate::data::augment::Flip>,
     pub crop: Option<usize>,
+    pub rotation: Option<f64>,
+    pub zoom: Option<f64>,
     pub color_jitter: Option<f64>,
     pub trivial_augment: Option<bool>,
     pub random_erasing: Option<f64>,
@@ -326,6 +328,8 @@ impl AugmentOptions {
         Augmentation {
             flip: self.flip.unwrap_or(base.flip),
             crop: self.crop.unwrap_or(base.crop),
+            rotation: self.rotation.unwrap_or(base.rotation),
+            zoom: self.zoom.unwrap_or(base.zoom),
             color_jitter: self.color_jitter.unwrap_or(base.color_jitter),
             trivial_augment: self.trivial_augment.unwrap_or(base.trivial_augment),
             random_erasing: self.random_erasing.unwrap_or(base.random_erasing),

@@ -101,7 +101,7 @@ fn of_model(facts: &Facts) -> Defaults {
             epochs: rounds(100, 20),
             batch_size: batch(256),
             optimizer: OptimizerKind::AdamW,
-            rates: Rates { learning_rate: 5e-4, momentum: 0.9, weight_decay: 0.01 },
+            rates: Rates { learning_rate: 1e-3, momentum: 0.9, weight_decay: 0.01 },
             schedule: Schedule::Cosine,
             warmup: 0.0,
             label_smoothing: 0.0,

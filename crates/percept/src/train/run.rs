@@ -24,10 +24,10 @@ use crate::{
     ops::Network,
 };
 
-/// Side that larger photographs are brought to where nothing else is asked for.
-const PHOTOGRAPH: usize = 128;
-/// Images up to this side keep it.
+/// Images up to this side keep it where all have one size.
 const NATIVE: usize = 64;
+/// Smaller pictures are brought to this side.
+const LEAST_SIDE: usize = 8;
 /// Share of a `--time` budget's steps that is planned, so that a slower moment does not cut the end off.
 const PLANNED: f64 = 0.96;
 /// Seconds that writing the report takes at most.
@@ -71,14 +71,11 @@ pub fn train(
 
     let tell_data = |event| listener(Event::Data(event));
     let source = Source::open(&wanted, &tell_data)?;
-    let (image_size, size_note) = image_size(&options, &source)?;
+    let Choice { model, image_size, notes } = choose(&options, &source)?;
     wanted.image_size = Some(image_size);
-    let (model, model_note) = model_name(&options, image_size)?;
     let run = folder(place, &source.name, &model)?;
     let dataset = Dataset::from_source(&source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
-    for note in [size_note, model_note].into_iter().flatten() {
-        listener(Event::Note(note));
-    }
+    notes.into_iter().for_each(|note| listener(Event::Note(note)));
     listener(Event::Note(dataset.splits_note.clone()));
 
     let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
@@ -133,34 +130,43 @@ fn resumed(asked: TrainOptions, run: &Path) -> Result<TrainOptions> {
     Ok(TrainOptions { data_dir: asked.data_dir, cache_dir: asked.cache_dir, ..options })
 }
 
-/// The size that images are brought to, and why where it was not asked for.
-fn image_size(options: &TrainOptions, source: &Source) -> Result<([usize; 2], Option<String>)> {
-    if let Some(size) = options.image_size {
-        return Ok((size, None));
+/// What learns, and the size that images are brought to.
+struct Choice {
+    model: String,
+    image_size: [usize; 2],
+    /// Why, for what was not asked for.
+    notes: Vec<String>,
+}
+
+/// Takes what was asked for, and chooses the rest by the size of the pictures and how many there are.
+fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
+    let asked = options.model.as_deref().filter(|&name| name != "auto").map(model::find).transpose()?;
+    if let (Some(model), Some(image_size)) = (asked, options.image_size) {
+        return Ok(Choice { model: model.name.into(), image_size, notes: Vec::new() });
     }
     let probe = data::probe(source)?;
     let median = [probe.height, probe.width];
-    if probe.uniform && median[0].max(median[1]) <= NATIVE {
-        return Ok((median, None));
-    }
-    let side = match median[0].min(median[1]) {
-        small if small <= NATIVE => small.max(8),
-        _ => PHOTOGRAPH,
-    };
-    let note =
-        format!("images are brought to {side}x{side} (the median is {}x{}); see --image-size", median[0], median[1]);
-    Ok(([side, side], Some(note)))
-}
-
-fn model_name(options: &TrainOptions, image_size: [usize; 2]) -> Result<(String, Option<String>)> {
-    match options.model.as_deref() {
-        None | Some("auto") => {
-            let (name, reason) = model::choose(image_size);
-            Ok((name.into(), Some(format!("model {name}: {reason}"))))
+    let mut notes = Vec::new();
+    let model = match asked {
+        Some(model) => model,
+        None => {
+            let (name, reason) = model::choose(options.image_size.unwrap_or(median), probe.total);
+            notes.push(format!("model {name}: {reason}"));
+            model::find(name)?
         }
-        Some(name) if model::MODELS.iter().any(|model| model.name == name) => Ok((name.into(), None)),
-        Some(name) => Err(model::unknown(name)),
-    }
+    };
+    let image_size = options.image_size.unwrap_or_else(|| {
+        if probe.uniform && median[0].max(median[1]) <= NATIVE {
+            return median;
+        }
+        let side = median[0].min(median[1]).clamp(LEAST_SIDE, model.side);
+        notes.push(format!(
+            "images are brought to {side}x{side} (the median is {}x{}); see --image-size",
+            median[0], median[1]
+        ));
+        [side, side]
+    });
+    Ok(Choice { model: model.name.into(), image_size, notes })
 }
 
 fn build(options: &TrainOptions, model: &str, dataset: &Dataset) -> Result<Graph> {

@@ -252,10 +252,8 @@ impl<'a> Session<'a> {
             false => Some(self.evaluate(&self.dataset.validation)),
         };
         if let Some(Evaluation { scores, .. }) = &validation {
-            let better = self
-                .progress
-                .best
-                .is_none_or(|[top1, loss]| scores.top1 > top1 || (scores.top1 == top1 && scores.loss < loss));
+            let better =
+                self.progress.best.is_none_or(|best| is_better([scores.top1, scores.loss], best, scores.images));
             if better {
                 self.progress.best = Some([scores.top1, scores.loss]);
                 self.progress.stale = 0;
@@ -328,6 +326,13 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Whether `[top1, loss]` on so many validation images is better. Accuracy decides where it differs by more than its
+/// standard error, `sqrt(p (1 - p) / n)`; below that it is luck, and the loss, which is less noisy, decides.
+fn is_better([top1, loss]: [f64; 2], [best_top1, best_loss]: [f64; 2], images: usize) -> bool {
+    let noise = (best_top1 * (1.0 - best_top1) / images.max(1) as f64).sqrt();
+    if (top1 - best_top1).abs() > noise { top1 > best_top1 } else { loss < best_loss }
+}
+
 fn slices(numbers: &Parameters) -> Vec<&[f32]> {
     numbers.0.iter().map(Vec::as_slice).collect()
 }
@@ -339,4 +344,19 @@ fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
         counts.iter().map(|&count| total / (counts.len() * count.max(1)) as f32).collect()
     });
     LossConfig { label_smoothing: config.label_smoothing as f32, class_weights }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_better;
+
+    #[test]
+    fn accuracy_decides_beyond_its_noise_and_loss_below_it() {
+        // 1000 images at 0.9: the standard error is 0.0095
+        assert!(is_better([0.92, 0.5], [0.9, 0.3], 1000));
+        assert!(!is_better([0.88, 0.1], [0.9, 0.3], 1000));
+        assert!(is_better([0.895, 0.2], [0.9, 0.3], 1000));
+        assert!(!is_better([0.905, 0.4], [0.9, 0.3], 1000));
+        assert!(!is_better([0.9, 0.3], [0.9, 0.3], 1000));
+    }
 }

@@ -253,7 +253,7 @@ fn fashion_mnist_of_debian_is_read() {
         return;
     }
     let source = open_path(folder).unwrap().unwrap();
-    assert_eq!((source.name.as_str(), source.mirrors), ("fashion-mnist", true));
+    assert_eq!((source.name.as_str(), source.mirrors), ("fashion-mnist", false));
     let mut count = [[0; 10]; 2];
     for sample in (source.samples)().unwrap() {
         let sample = sample.unwrap();
