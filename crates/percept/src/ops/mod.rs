@@ -7,6 +7,8 @@ mod backward;
 mod forward;
 mod plan;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use percept_kernels as kernels;
 

@@ -1,0 +1,156 @@
+//! Every family's gradients against finite differences, and what a network promises whatever its family.
+
+use super::*;
+use crate::{
+    image::ImageShape,
+    model::{self, ModelConfig, graph::Role},
+};
+
+const CLASSES: usize = 3;
+const BATCH: usize = 5;
+
+/// A small network of a family, with numbers that are neither zero nor one anywhere.
+fn network(name: &str, side: usize, channels: usize) -> Network {
+    let input = ImageShape { height: side, width: side, channels };
+    let graph = model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 7, per_pixel: false }).unwrap();
+    let mut parameters = Parameters::initialize(&graph, 3);
+    for (spec, values) in graph.parameters.iter().zip(&mut parameters.0) {
+        for (index, value) in values.iter_mut().enumerate() {
+            let wave = ((index * 37 + spec.name.len() * 11) % 101) as f32 / 101.0 - 0.5;
+            match spec.name.as_str() {
+                "normalize.mean" => *value = 120.0 + 10.0 * wave,
+                "normalize.deviation" => *value = 60.0 + 10.0 * wave,
+                "whiten.weight" => *value = wave,
+                _ if spec.role.is_trained() => *value += 0.2 * wave,
+                _ => {}
+            }
+        }
+    }
+    Network::new(graph, parameters)
+}
+
+fn images(network: &Network, count: usize) -> Vec<u8> {
+    (0..count * network.graph().input.len()).map(|i| ((i * 7919 + i / 13 * 104_729) % 256) as u8).collect()
+}
+
+fn loss_config() -> LossConfig {
+    LossConfig { label_smoothing: 0.1, class_weights: Some(vec![1.0, 0.5, 2.0]) }
+}
+
+fn loss(network: &mut Network, images: &[u8]) -> f64 {
+    let labels = [0, 2, 1, 1, 2];
+    network.learn(images, Targets::Labels(&labels[..BATCH]), &loss_config(), false, 1.0).loss
+}
+
+/// The change of the loss along a direction of one parameter, by central differences.
+fn slope(network: &mut Network, images: &[u8], parameter: usize, direction: &[f32], step: f32) -> f64 {
+    let before = network.parameters.0[parameter].clone();
+    let mut at = |factor: f32| {
+        let moved = before.iter().zip(direction).map(|(value, d)| value + factor * step * d);
+        network.parameters.0[parameter] = moved.collect();
+        loss(network, images)
+    };
+    let slope = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
+    network.parameters.0[parameter] = before;
+    slope
+}
+
+fn length(values: &[f32]) -> f32 {
+    values.iter().map(|v| v * v).sum::<f32>().sqrt()
+}
+
+#[test]
+fn gradients_are_the_slopes_of_the_loss() {
+    // Sizes that leave odd maps, one pixel, and edges that pooling drops.
+    for (name, side, channels) in
+        [("softmax", 5, 3), ("mlp", 5, 1), ("cnn", 13, 3), ("cnn6", 11, 1), ("resnet18", 9, 3)]
+    {
+        let mut network = network(name, side, channels);
+        let images = images(&network, BATCH);
+        loss(&mut network, &images);
+        let gradients = network.gradients.clone();
+        for (parameter, gradient) in gradients.iter().enumerate() {
+            let spec = network.graph().parameters[parameter].clone();
+            // The blocks of a residual network repeat: a third of its parameters meets every operation.
+            if !spec.role.is_trained() || (name == "resnet18" && parameter % 3 != 0) {
+                continue;
+            }
+            // Along the gradient, where the slope is its length, and along another direction of length one.
+            let norm = length(gradient);
+            let along: Vec<f32> = gradient.iter().map(|g| g / norm.max(1e-12)).collect();
+            let mut across: Vec<f32> = (0..gradient.len()).map(|i| ((i * 29 + 5) % 17) as f32 / 17.0 - 0.4).collect();
+            let across_norm = length(&across);
+            across.iter_mut().for_each(|d| *d /= across_norm);
+            let expected = gradient.iter().zip(&across).map(|(g, d)| f64::from(g * d)).sum::<f64>();
+            let scale = length(&network.parameters.0[parameter]).max(0.1);
+            for (direction, expected) in [(&along, f64::from(norm)), (&across, expected)] {
+                // ReLU and pooling have kinks and f32 rounds: of several steps one must fit.
+                let mut found = Vec::new();
+                let fits = [1e-2, 1e-3, 1e-4, 1e-5].iter().any(|step| {
+                    found.push(slope(&mut network, &images, parameter, direction, step * scale));
+                    (found[found.len() - 1] - expected).abs() <= 0.03 * f64::from(norm) + 2e-4
+                });
+                assert!(fits, "{name}: {} has slope {found:?}, not {expected}", spec.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_batch_add_up_where_no_norm_looks_at_the_whole() {
+    for name in ["softmax", "mlp"] {
+        let mut network = network(name, 6, 3);
+        let images = images(&network, 4);
+        let (config, size) = (LossConfig::default(), network.graph().input.len());
+        network.learn(&images, Targets::Labels(&[0, 1, 2, 1]), &config, false, 1.0);
+        let whole = network.gradients.clone();
+        network.learn(&images[..size], Targets::Labels(&[0]), &config, false, 0.25);
+        network.learn(&images[size..], Targets::Labels(&[1, 2, 1]), &config, true, 0.75);
+        for (whole, parts) in whole.iter().flatten().zip(network.gradients.iter().flatten()) {
+            assert!((whole - parts).abs() < 1e-5 * (1.0 + whole.abs()), "{name}: {whole} {parts}");
+        }
+    }
+}
+
+#[test]
+fn a_prediction_does_not_depend_on_its_batch() {
+    for name in ["mlp", "cnn", "cnn6", "resnet18"] {
+        let mut network = network(name, 13, 3);
+        let images = images(&network, BATCH);
+        loss(&mut network, &images); // running statistics that are not the first ones
+        let size = network.graph().input.len();
+        let together = network.infer(&images);
+        let alone: Vec<f32> = images.chunks_exact(size).flat_map(|image| network.infer(image)).collect();
+        for (a, b) in together.iter().zip(&alone) {
+            assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{name}: {a} {b}");
+        }
+        assert!(network.infer(&[]).is_empty());
+    }
+}
+
+#[test]
+fn every_family_learns_a_few_images_by_heart() {
+    for model in &model::MODELS {
+        let mut network = network(model.name, 16, 3);
+        let images = images(&network, BATCH);
+        let first = loss(&mut network, &images);
+        let mut velocity: Vec<Vec<f32>> = network.gradients.iter().map(|g| vec![0.0; g.len()]).collect();
+        // The last layer of `cnn` is scaled down, and softmax has a weight for every pixel.
+        let rate = match model.name {
+            "softmax" => 0.001,
+            "cnn" => 0.3,
+            _ => 0.01,
+        };
+        let sgd = kernels::Sgd { learning_rate: rate, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+        let mut last = first;
+        for _ in 0..30 {
+            last = loss(&mut network, &images);
+            for (index, velocity) in velocity.iter_mut().enumerate() {
+                if network.graph().parameters[index].role != Role::Fixed && !velocity.is_empty() {
+                    kernels::sgd_step(&sgd, &mut network.parameters.0[index], &network.gradients[index], velocity);
+                }
+            }
+        }
+        assert!(last < 0.8 * first, "{}: the loss went from {first} to {last}", model.name);
+    }
+}
