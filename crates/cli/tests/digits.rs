@@ -1,41 +1,16 @@
 //! The whole way on the digits inside the program: train, evaluate, predict; same bits; exact resume; named errors.
 
+mod common;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
+use common::{command, percept, stdout};
 use tempfile::TempDir;
-
-/// Runs `percept` in a folder of the test's own.
-fn percept(folder: &Path, arguments: &[&str]) -> Output {
-    command(folder, arguments).output().expect("percept starts")
-}
-
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_percept"));
-    command
-        .current_dir(folder)
-        .args(arguments)
-        .env("PERCEPT_CACHE", folder.join("cache"))
-        .env("PERCEPT_OFFLINE", "1")
-        .env_remove("PERCEPT_DATA");
-    command
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The message of a command that must fail because of its input.
-fn failure(folder: &Path, arguments: &[&str]) -> String {
-    let output = percept(folder, arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn train(folder: &Path, out: &str, more: &[&str]) -> Vec<u8> {
     let arguments = [&["train", "digits", "--model", "mlp", "--epochs", "6", "--out", out], more].concat();
@@ -45,12 +20,7 @@ fn train(folder: &Path, out: &str, more: &[&str]) -> Vec<u8> {
 
 /// A picture of a digit, four times as large, as PNG.
 fn picture(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
-    let mut writer = png::Encoder::new(fs::File::create(&path).expect("creates"), 32, 32);
-    writer.set_color(png::ColorType::Grayscale);
-    let pixels: Vec<u8> = (0..32 * 32).map(|i| if (i % 32 / 4 == 3) || (i % 32 / 4 == 4) { 255 } else { 0 }).collect();
-    writer.write_header().and_then(|mut w| w.write_image_data(&pixels)).expect("writes");
-    path
+    common::picture(&folder.join(name), 32, |_, x| if matches!(x / 4, 3 | 4) { 255 } else { 0 })
 }
 
 #[test]
@@ -159,13 +129,7 @@ fn killed_at_any_moment_and_resumed_it_ends_the_same() {
 fn bad_input_is_named() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path();
-    let said = |arguments: &[&str], parts: &[&str]| {
-        let message = failure(folder, arguments);
-        for part in parts {
-            assert!(message.contains(part), "{part:?} is not in {message:?}");
-        }
-        assert!(!message.contains("panicked"), "{message}");
-    };
+    let said = |arguments: &[&str], parts: &[&str]| common::refused(folder, arguments, parts);
     said(&["train", "nowhere"], &["\"nowhere\" is neither a path that exists nor the name of a dataset", "hint: "]);
     fs::create_dir(folder.join("empty")).expect("creates");
     said(&["train", "./empty"], &["holds no image", "hint: "]);

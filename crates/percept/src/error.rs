@@ -77,6 +77,10 @@ impl Error {
                 io::ErrorKind::PermissionDenied => {
                     Some("choose a folder that you may write to, or change its permissions")
                 }
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                    Some("a file is in the way of a folder: choose another path, or move the file")
+                }
+                io::ErrorKind::ReadOnlyFilesystem => Some("choose a folder that you may write to"),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("free some space, or choose another folder with --out or PERCEPT_CACHE")
                 }
