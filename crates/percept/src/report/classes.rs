@@ -4,24 +4,22 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::{Report, confusion::SHOWN_CLASSES, words::percent};
+use super::{Report, words::percent};
 use crate::evaluate::{ClassFigures, Evaluation};
 
 /// More classes than this are folded away.
 const OPEN: usize = 30;
 /// Pairs of confused classes that are listed.
 const PAIRS: usize = 10;
-/// Below the mean by this much, a class is weak.
+/// Below the mean by this much, a class is weak, unless it is for fewer mistakes than [`CHANCE`].
 const WEAK: f64 = 0.02;
+/// Fewer mistakes than this may be chance.
+const CHANCE: usize = 3;
 
 /// Pairs that were most often confused.
 pub(super) fn confused(report: &Report, evaluation: &Evaluation) -> Markup {
     let pairs = evaluation.confused(PAIRS);
     html! {
-        @if evaluation.classes.len() > SHOWN_CLASSES {
-            p { "Shown are the " (SHOWN_CLASSES) " classes of " (evaluation.classes.len()) " among which most confusions \
-                lie; metrics.json holds the whole matrix." }
-        }
         @if !pairs.is_empty() {
             div.card.table { table {
                 thead { tr { th.name { "is" } th.name { "taken for" } th { "times" } th { "of the class" } } }
@@ -45,7 +43,9 @@ pub(super) fn table(report: &Report, split: &str, evaluation: &Evaluation) -> Ma
     let mut order: Vec<usize> = (0..evaluation.classes.len()).collect();
     order.sort_by(|&a, &b| evaluation.classes[a].f1.total_cmp(&evaluation.classes[b].f1).then(a.cmp(&b)));
     let weakest = (order.len() / 5).clamp(1, 5);
-    let is_weak = |place: usize, class: usize| place < weakest && evaluation.classes[class].f1 < means[2] - WEAK;
+    let is_weak = |place: usize, class: usize| {
+        place < weakest && evaluation.classes[class].f1 < means[2] - WEAK && mistakes(evaluation, class) >= CHANCE
+    };
     let rows = |from: usize, to: usize| {
         html! { @for (place, &class) in order.iter().enumerate().take(to).skip(from) {
             (row(report, evaluation, class, is_weak(place, class)))
@@ -92,6 +92,12 @@ fn row(report: &Report, evaluation: &Evaluation, class: usize, weak: bool) -> Ma
             }
         }
     }
+}
+
+/// Images of the class that were taken for others, and images of others that were taken for it.
+fn mistakes(evaluation: &Evaluation, class: usize) -> usize {
+    let of_others: usize = evaluation.confusion.iter().map(|row| row[class]).sum();
+    evaluation.classes[class].support + of_others - 2 * evaluation.confusion[class][class]
 }
 
 fn share(times: usize, support: usize) -> String {

@@ -9,7 +9,8 @@ pub(super) const SHOWN_CLASSES: usize = 20;
 const CELL: &str = "#1f6fb2";
 const SMALLEST_CELL: f64 = 23.0;
 const LARGEST_CELL: f64 = 40.0;
-const LONGEST_NAME: f64 = 104.0;
+/// Room for names of few classes, so that a phone shows the whole, and of many, which it has to scroll.
+const LONGEST_NAMES: [f64; 2] = [104.0, 150.0];
 const NAME_SIZE: f64 = 11.0;
 
 /// The matrix, or of many classes the part in which most mistakes lie, with a column for all others.
@@ -24,7 +25,8 @@ pub(super) fn matrix(evaluation: &Evaluation, names: &[String]) -> Drawing {
     if rest > 0 {
         columns.push(format!("{rest} others"));
     }
-    let longest = columns.iter().map(|name| text_width(name, NAME_SIZE)).fold(0.0, f64::max).min(LONGEST_NAME);
+    let room = LONGEST_NAMES[usize::from(columns.len() > SHOWN_CLASSES / 2)];
+    let longest = columns.iter().map(|name| text_width(name, NAME_SIZE)).fold(0.0, f64::max).min(room);
     // Axis names, class names, a gap.
     let margin = 22.0 + longest + 8.0;
     let cell = ((PHONE - margin) / columns.len() as f64).clamp(SMALLEST_CELL, LARGEST_CELL);
@@ -33,7 +35,7 @@ pub(super) fn matrix(evaluation: &Evaluation, names: &[String]) -> Drawing {
     drawing.text((margin + right) / 2.0, 14.0, Anchor::Middle, 12.0, "taken for");
     drawing.upwards(14.0, (margin + bottom) / 2.0, Anchor::Middle, 12.0, "is");
     for (place, name) in columns.iter().enumerate() {
-        let name = fit_text(name, NAME_SIZE, LONGEST_NAME);
+        let name = fit_text(name, NAME_SIZE, room);
         let middle = margin + (place as f64 + 0.5) * cell + 4.0;
         drawing.upwards(middle, margin - 7.0, Anchor::Start, NAME_SIZE, &name);
         if place < shown.len() {

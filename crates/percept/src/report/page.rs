@@ -29,6 +29,9 @@ pub(super) fn html(report: &Report, pictures: &[Picture]) -> String {
             }
             body { main {
                 h1 { (report.title) }
+                @if let Some(headline) = report.accuracies.iter().find(|accuracy| accuracy.interval.is_some()) {
+                    p.headline { b { (words::percent(headline.top1)) } (headline.split) " accuracy" }
+                }
                 nav { @for section in &sections { a href={ "#" (section.anchor) } { (section.title) } } }
                 (summary(report, pictures))
                 @for Section { anchor, title, content } in sections {
@@ -50,11 +53,17 @@ fn sections(report: &Report, pictures: &[Picture]) -> Vec<Section> {
     };
     add(!report.history.is_empty(), "learning", "Learning", learning(report, pictures));
     if let Some((split, evaluation)) = &report.measured {
-        let many = if evaluation.classes.len() > SHOWN_CLASSES / 2 { "card matrix many" } else { "card matrix" };
+        let many = evaluation.classes.len() > SHOWN_CLASSES / 2;
         let confusion = html! {
             p { "Each row holds the " (split) " images of one class; the columns are what they were taken for. The diagonal is right." }
-            div class=(many) { (plot(pictures, "confusion.svg")) }
-            (classes::confused(report, evaluation))
+            @if evaluation.classes.len() > SHOWN_CLASSES {
+                p { "Shown are the " (SHOWN_CLASSES) " classes of " (evaluation.classes.len()) " among which most confusions lie; \
+                    metrics.json holds the whole matrix." }
+            }
+            div.cards[!many] {
+                div.card.matrix.many[many] { (plot(pictures, "confusion.svg")) }
+                (classes::confused(report, evaluation))
+            }
         };
         add(true, "confusion", "Confusion", confusion);
         add(true, "classes", "Classes", classes::table(report, split, evaluation));
@@ -127,7 +136,7 @@ fn figures(pictures: &[Shown]) -> Markup {
         div.pictures { @for Shown { image, caption, name } in pictures {
             figure {
                 img class=[gallery::is_small(image).then_some("small")] alt=(caption) src=(gallery::data_address(image));
-                figcaption { (caption) @if name != caption { span.soft { (name) } } }
+                figcaption { (caption) @if name != caption { span { (name) } } }
             }
         } }
     }

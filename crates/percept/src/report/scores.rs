@@ -2,12 +2,12 @@
 
 use super::{
     Accuracy,
-    svg::{Anchor, BLUE, Drawing, ORANGE, PHONE, text_width},
+    svg::{Anchor, BLUE, Drawing, ORANGE, PHONE},
 };
 
 const ROW: f64 = 46.0;
 const LEFT: f64 = 8.0;
-/// Room for the value at the end of a full bar.
+/// Room for the values.
 const RIGHT: f64 = 64.0;
 const BAR: f64 = 14.0;
 
@@ -24,7 +24,6 @@ pub(super) fn bars(accuracies: &[Accuracy]) -> Drawing {
         drawing.rectangle(bar(1.0), "fill=\"currentColor\" fill-opacity=\"0.08\"", "");
         let says = format!("{split}: {:.2} %", 100.0 * top1);
         drawing.rectangle(bar(*top1), &format!("fill=\"{colour}\""), &says);
-        let mut end = x(*top1);
         if let Some([low, high]) = interval {
             let middle = top + 7.0 + BAR / 2.0;
             let (from, to) = (x(*low), x(*high));
@@ -34,11 +33,8 @@ pub(super) fn bars(accuracies: &[Accuracy]) -> Drawing {
                 middle - 4.0,
                 middle - 4.0
             ));
-            end = to;
         }
-        let value = format!("{:.1} %", 100.0 * top1);
-        let place = (end + 6.0).min(PHONE - text_width(&value, 12.0));
-        drawing.text(place, top + 18.5, Anchor::Start, 12.0, &value);
+        drawing.text(PHONE - LEFT, top + 19.0, Anchor::End, 13.0, &format!("{:.1} %", 100.0 * top1));
     }
     drawing
 }

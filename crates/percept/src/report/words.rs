@@ -121,8 +121,9 @@ fn moved(from: f64, to: f64, what: &str, show: impl Fn(f64) -> String) -> String
     }
 }
 
+/// Number and sign do not part at a line's end.
 pub(super) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{:.1}\u{a0}%", 100.0 * share)
 }
 
 fn points(share: f64) -> String {
@@ -164,7 +165,10 @@ mod tests {
         };
         let rose = said((1.72, 0.034), (1.71, 0.039));
         assert!(rose.contains("it fell from 1.7200 to 1.7100"), "{rose}");
-        assert!(rose.contains("Yet the calibration error on the same images rose from 3.4 % to 3.9 %"), "{rose}");
+        assert!(
+            rose.contains("Yet the calibration error on the same images rose from 3.4\u{a0}% to 3.9\u{a0}%"),
+            "{rose}"
+        );
         assert!(said((0.5, 0.05), (0.4, 0.01)).contains("In so doing, the calibration error on the same images fell"));
         assert!(said((0.5, 0.01), (0.5, 0.01)).contains("it stayed at 0.5000"));
         assert!(calibration(None, None).concat().contains("No temperature was fitted"));

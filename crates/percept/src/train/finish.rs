@@ -322,7 +322,7 @@ fn mistakes(dataset: &Dataset, images: &[u32], logits: &[f32], temperature: f32)
         let called = &dataset.classes[predicted];
         Shown {
             image: Image { shape: dataset.shape, pixels: dataset.image(image as usize).to_vec() },
-            caption: format!("{label}, taken for {called} ({:.0} %)", 100.0 * probability),
+            caption: format!("{label}, taken for {called} ({:.0}\u{a0}%)", 100.0 * probability),
             name: dataset.names[image as usize].clone(),
         }
     };
