@@ -222,7 +222,7 @@ fn accuracies(outcome: &TrainOutcome, taken: usize, measured: Option<&Evaluation
         add("training", "learned from", top1, taken, None);
     }
     if let Some(Scores { top1, images, .. }) = outcome.validation {
-        add("validation", "chosen by", top1, images, interval.filter(|_| outcome.test.is_none()));
+        add("validation", "used to choose the weights", top1, images, interval.filter(|_| outcome.test.is_none()));
     }
     if let Some(Scores { top1, images, .. }) = outcome.test {
         add("test", "measured once, at the end", top1, images, interval);
