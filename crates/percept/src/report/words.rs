@@ -82,8 +82,8 @@ pub(super) fn calibration(fit: Option<&Calibration>, measured: Option<(&str, &Ev
     ];
     match fit {
         Some(Calibration { temperature, before, after }) => sentences.push(format!(
-            "A temperature of {temperature:.3}, by which logits are divided, was fitted to make the validation loss as low \
-             as it can be: {}. {}",
+            "A temperature of {temperature:.3}, by which logits are divided, was fitted, between 0.05 and 20, to make the \
+             validation loss as low as it can be: {}. {}",
             moved(before.scores.loss, after.scores.loss, "it", |value| format!("{value:.4}")),
             error_moved(before, after)
         )),
@@ -92,11 +92,11 @@ pub(super) fn calibration(fit: Option<&Calibration>, measured: Option<(&str, &Ev
                 .into(),
         ),
     }
-    if let Some((split, Evaluation { calibration_error, scores: Scores { images, .. }, .. })) = measured {
-        let apart = match (split, fit) {
-            ("test", Some(_)) => ", which took no part in the fit",
-            _ => "",
-        };
+    // Beside a fit, the images that it was fitted to say nothing new.
+    if let Some((split, Evaluation { calibration_error, scores: Scores { images, .. }, .. })) = measured
+        && (split == "test" || fit.is_none())
+    {
+        let apart = if fit.is_some() { ", which took no part in the fit" } else { "" };
         let error = percent(*calibration_error);
         sentences.push(format!("On the {images} {split} images{apart}, the error is {error}."));
     }
