@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     Shown,
-    svg::{Anchor, Drawing, escape, fit_text},
+    svg::{Anchor, Drawing, escape, fit_text, text_width},
 };
 use crate::image::{Image, encode_png};
 
@@ -12,15 +12,20 @@ use crate::image::{Image, encode_png};
 const SMALL: usize = 64;
 const SIDE: f64 = 120.0;
 const GAP: f64 = 12.0;
-const CAPTION: f64 = 24.0;
+const LINE: f64 = 15.0;
+const LETTERS: f64 = 12.0;
+/// A caption that needs more lines is cut.
+const LINES: usize = 3;
 const IN_A_ROW: usize = 5;
 
 pub(super) fn grid(title: &str, pictures: &[Shown]) -> Drawing {
     let columns = pictures.len().clamp(1, IN_A_ROW);
     let rows = pictures.len().div_ceil(columns);
-    let (width, height) = (SIDE + GAP, SIDE + CAPTION + GAP);
+    let captions: Vec<Vec<String>> = pictures.iter().map(|shown| wrap(&shown.caption)).collect();
+    let lines = captions.iter().map(Vec::len).max().unwrap_or(0);
+    let (width, height) = (SIDE + GAP, SIDE + LINE * lines as f64 + GAP);
     let mut drawing = Drawing::new(title, GAP + columns as f64 * width, GAP + rows as f64 * height);
-    for (place, Shown { image, caption, name }) in pictures.iter().enumerate() {
+    for (place, (Shown { image, name, .. }, caption)) in pictures.iter().zip(&captions).enumerate() {
         let x = GAP + (place % columns) as f64 * width;
         let y = GAP + (place / columns) as f64 * height;
         drawing.add(format_args!(
@@ -30,10 +35,29 @@ pub(super) fn grid(title: &str, pictures: &[Shown]) -> Drawing {
             data_address(image),
             escape(name)
         ));
-        let caption = fit_text(caption, 12.0, SIDE);
-        drawing.text(x + SIDE / 2.0, y + SIDE + 16.0, Anchor::Middle, 12.0, &caption);
+        for (line, text) in caption.iter().enumerate() {
+            drawing.text(x + SIDE / 2.0, y + SIDE + LINE * (line + 1) as f64, Anchor::Middle, LETTERS, text);
+        }
     }
     drawing
+}
+
+/// A caption in lines, cut between words; what is left for the last one is shortened.
+fn wrap(caption: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in caption.split(' ') {
+        match lines.last_mut() {
+            Some(line) if text_width(line, LETTERS) + text_width(word, LETTERS) + LETTERS / 2.0 <= SIDE => {
+                *line = format!("{line} {word}")
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    if lines.len() > LINES {
+        let rest = lines.split_off(LINES - 1).join(" ");
+        lines.push(rest);
+    }
+    lines.iter().map(|line| fit_text(line, LETTERS, SIDE)).collect()
 }
 
 pub(super) fn is_small(image: &Image) -> bool {
@@ -43,4 +67,18 @@ pub(super) fn is_small(image: &Image) -> bool {
 /// A picture as an address that holds it.
 pub(super) fn data_address(image: &Image) -> String {
     format!("data:image/png;base64,{}", STANDARD.encode(encode_png(image)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captions_are_cut_between_words_and_end_in_time() {
+        assert_eq!(wrap("cat"), ["cat"]);
+        let lines = wrap("automobile, taken for ship (97\u{a0}%)");
+        assert_eq!((lines.len(), lines.join(" ").as_str()), (2, "automobile, taken for ship (97\u{a0}%)"));
+        let long = wrap(&"a long name ".repeat(20));
+        assert!(long.len() == LINES && long[LINES - 1].contains('…'), "{long:?}");
+    }
 }
