@@ -1,12 +1,22 @@
 //! The HTML report of a run, and its pictures as SVG. Knows figures and pixels; runs no network.
 
+mod classes;
+mod confusion;
+mod curves;
+mod gallery;
 mod page;
-mod plots;
+mod reliability;
+mod scores;
+mod svg;
 mod templates;
+#[cfg(test)]
+mod tests;
+mod words;
 
 pub use templates::weight_templates;
 
 use crate::{evaluate::Evaluation, image::Image, train::HistoryRow};
+use svg::Drawing;
 
 /// A picture with what is to be said of it.
 pub struct Shown {
@@ -18,25 +28,55 @@ pub struct Shown {
     pub name: String,
 }
 
+/// The accuracy on one split.
+pub struct Accuracy {
+    /// `training`, `validation` or `test`.
+    pub split: &'static str,
+    /// What the split was used for.
+    pub purpose: &'static str,
+    /// Share of right answers.
+    pub top1: f64,
+    /// Its 95 % interval, of the split whose figure is reported.
+    pub interval: Option<[f64; 2]>,
+    /// Images measured.
+    pub images: usize,
+}
+
+/// Validation before and after a temperature was fitted to it.
+pub struct Calibration {
+    /// What logits are divided by.
+    pub temperature: f32,
+    /// At a temperature of 1.
+    pub before: Evaluation,
+    /// At the one that was fitted.
+    pub after: Evaluation,
+}
+
 /// All that a report shows. What is empty or `None` is left out.
 #[derive(Default)]
 pub struct Report {
-    /// Data and model.
+    /// Model and data.
     pub title: String,
-    /// The most important figures, in order: label and value.
+    /// One a split that was measured.
+    pub accuracies: Vec<Accuracy>,
+    /// Further figures, in order: label and value.
     pub facts: Vec<(String, String)>,
-    /// Sentences that explain them.
+    /// Sentences on the run and its data.
     pub remarks: Vec<String>,
     /// Every setting, as text.
     pub settings: String,
     /// One row an evaluation.
     pub history: Vec<HistoryRow>,
+    /// Sentences on how to read it.
+    pub learning: Vec<String>,
+    /// Epochs, and the learning rate there.
+    pub learning_rates: Vec<(f64, f64)>,
     /// Class names by label.
     pub classes: Vec<String>,
     /// The split that was measured, its name first.
     pub measured: Option<(String, Evaluation)>,
-    /// Validation before and after the temperature.
-    pub calibration: Option<[Evaluation; 2]>,
+    /// Where a temperature was fitted.
+    pub calibration: Option<Calibration>,
     /// A batch as the network saw it.
     pub samples: Vec<Shown>,
     /// The surest wrong answers.
@@ -49,87 +89,53 @@ pub struct Report {
 pub struct Rendered {
     /// One self-contained page.
     pub html: String,
-    /// File names and contents of the same plots.
+    /// File names and contents of its pictures.
     pub pictures: Vec<(&'static str, String)>,
 }
 
+/// A drawing and the name of its file.
+type Picture = (&'static str, Drawing);
+
 /// Renders a report.
 pub fn render(report: &Report) -> Rendered {
-    let mut pictures = Vec::new();
-    if report.history.len() > 1 {
-        pictures.push(("loss.svg", plots::loss(&report.history)));
-        pictures.push(("accuracy.svg", plots::accuracy(&report.history)));
+    let mut pictures = plots(report);
+    let html = page::html(report, &pictures);
+    for (name, title, shown) in [
+        ("mistakes.svg", "Worst mistakes", &report.mistakes),
+        ("templates.svg", "What each class looks for", &report.templates),
+        ("batch.svg", "A training batch", &report.samples),
+    ] {
+        if !shown.is_empty() {
+            pictures.push((name, gallery::grid(title, shown)));
+        }
     }
-    if let Some((_, evaluation)) = &report.measured {
-        pictures.push(("confusion.svg", plots::confusion(&evaluation.confusion, &report.classes)));
-    }
-    if let Some([before, after]) = &report.calibration {
-        pictures.push(("reliability.svg", plots::reliability(&before.bins, &after.bins)));
-    }
-    Rendered { html: page::html(report, &pictures), pictures }
+    Rendered { html, pictures: pictures.into_iter().map(|(name, drawing)| (name, drawing.file())).collect() }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::image::ImageShape;
-
-    fn full() -> Report {
-        let shape = ImageShape { height: 2, width: 2, channels: 1 };
-        let shown = || {
-            let image = Image { shape, pixels: vec![0, 80, 160, 255] };
-            Shown { image, caption: "a <b> & c".into(), name: "x\"y".into() }
-        };
-        let row = |epoch: f64, loss: f64| HistoryRow {
-            epoch,
-            step: 10,
-            seconds: 1.0,
-            train_loss: loss,
-            train_top1: 0.5,
-            validation_loss: Some(1.0),
-            validation_top1: Some(0.4),
-            validation_top5: None,
-            learning_rate: 0.1,
-        };
-        let evaluation = || Evaluation::new(&[1.0, 0.0, 0.0, 1.0], &[0, 0], 2, 1.0);
-        Report {
-            title: "pets & <script>".into(),
-            facts: vec![("Test accuracy".into(), "50 %".into())],
-            remarks: vec!["A remark.".into()],
-            settings: "seed = 0".into(),
-            history: vec![row(1.0, f64::NAN), row(2.0, 1.0)],
-            classes: vec!["猫 <cat>".into(), "dog".into()],
-            measured: Some(("test".into(), evaluation())),
-            calibration: Some([evaluation(), evaluation()]),
-            samples: vec![shown()],
-            mistakes: vec![shown()],
-            templates: vec![shown()],
-        }
+fn plots(report: &Report) -> Vec<Picture> {
+    let mut plots = Vec::new();
+    if !report.accuracies.is_empty() {
+        plots.push(("scores.svg", scores::bars(&report.accuracies)));
     }
-
-    #[test]
-    fn a_page_needs_nothing_from_elsewhere_and_escapes_names() {
-        let Rendered { html, pictures } = render(&full());
-        for foreign in ["<script", "src=\"http", "href=\"http", "<cat>", "NaN"] {
-            assert!(!html.contains(foreign), "{foreign}");
-        }
-        assert!(html.contains("猫 &lt;cat&gt;"));
-        assert_eq!(pictures.len(), 4);
-        for heading in ["Learning", "Confusion", "Mistakes", "Calibration", "What each class looks for", "Settings"] {
-            assert!(html.contains(heading), "{heading}");
-        }
+    if !report.history.is_empty() {
+        plots.push(("accuracy.svg", curves::accuracy(&report.history)));
+        plots.push(("loss.svg", curves::loss(&report.history)));
     }
-
-    #[test]
-    fn what_is_not_there_is_left_out() {
-        let html = render(&Report { title: "empty".into(), ..Report::default() }).html;
-        for heading in ["Learning", "Confusion", "Mistakes", "Calibration", "What each class looks for"] {
-            assert!(!html.contains(heading), "{heading}");
+    if !report.learning_rates.is_empty() {
+        plots.push(("learning-rate.svg", curves::learning_rate(&report.learning_rates)));
+    }
+    if let Some((_, evaluation)) = &report.measured {
+        plots.push(("confusion.svg", confusion::matrix(evaluation, &report.classes)));
+    }
+    match (&report.calibration, &report.measured) {
+        (Some(Calibration { before, after, .. }), _) => {
+            let lines = [("validation before", before), ("validation after", after)];
+            plots.push(("reliability.svg", reliability::diagram(&lines)));
         }
+        (None, Some((split, evaluation))) => {
+            plots.push(("reliability.svg", reliability::diagram(&[(split, evaluation)])));
+        }
+        (None, None) => {}
     }
-
-    #[test]
-    fn the_same_report_has_the_same_bytes() {
-        assert_eq!(render(&full()).html, render(&full()).html);
-    }
+    plots
 }

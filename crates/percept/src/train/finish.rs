@@ -8,8 +8,10 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    config::TrainConfig,
     events::{Event, Listener},
     run::architecture,
+    schedule,
     session::Session,
 };
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     files,
     image::Image,
     model::draw::thousands,
-    report::{self, Report, Shown, weight_templates},
+    report::{self, Accuracy, Calibration, Report, Shown, weight_templates},
     weights::{self, ModelCard},
 };
 
@@ -29,6 +31,8 @@ pub(super) const TRAIN_SAMPLE: usize = 10_000;
 const SHOWN: usize = 24;
 /// A gap between training and test accuracy that is worth a word.
 const GAP: f64 = 0.05;
+/// Points of the learning rate's curve.
+const RATES: u64 = 300;
 
 /// Figures on the training images.
 #[derive(Clone, Debug, Serialize)]
@@ -123,17 +127,25 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
         true => ("test", &dataset.test, &test_logits, Some(&test)),
         false => ("validation", &dataset.validation, &validation_logits, has_validation.then_some(&calibrated)),
     };
-    let remarks = remarks(&outcome, &dataset.splits_note);
-    remarks.iter().skip(1).for_each(|remark| listener(Event::Note(remark.clone())));
+    if let Some(note) = overfitting(&outcome) {
+        listener(Event::Note(note));
+    }
     let report = Report {
         title: format!("{} on {}", outcome.model, outcome.data),
-        facts: facts(&session, &outcome, evaluation, started),
-        remarks,
+        accuracies: accuracies(&outcome, taken, evaluation),
+        facts: facts(&session, &outcome, started),
+        remarks: vec![format!("{}.", dataset.splits_note)],
         settings: session.config.to_toml(),
         history: session.progress.history.clone(),
+        learning: on_learning(&session.config),
+        learning_rates: learning_rates(&session),
         classes: dataset.classes.clone(),
         measured: evaluation.map(|evaluation| (split.to_string(), evaluation.clone())),
-        calibration: (has_validation && temperature != 1.0).then(|| [validation, calibrated.clone()]),
+        calibration: (has_validation && temperature != 1.0).then(|| Calibration {
+            temperature,
+            before: validation,
+            after: calibrated.clone(),
+        }),
         mistakes: mistakes(dataset, images, logits, temperature),
         templates: templates(&session),
         samples: batch_as_seen(&mut session)?,
@@ -201,30 +213,36 @@ fn write_history(session: &Session, run: &Path) -> Result<()> {
     files::write_whole(&run.join("results.csv"), text.as_bytes())
 }
 
-fn facts(
-    session: &Session,
-    outcome: &TrainOutcome,
-    measured: Option<&Evaluation>,
-    started: Instant,
-) -> Vec<(String, String)> {
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+fn accuracies(outcome: &TrainOutcome, taken: usize, measured: Option<&Evaluation>) -> Vec<Accuracy> {
+    let mut accuracies = Vec::new();
+    let mut add = |split, purpose, top1, images, interval| {
+        accuracies.push(Accuracy { split, purpose, top1, interval, images });
+    };
+    let interval = measured.map(|evaluation| evaluation.top1_interval);
+    if let Some(Trained { top1, .. }) = outcome.train {
+        add("training", "learned from", top1, taken, None);
+    }
+    if let Some(Scores { top1, images, .. }) = outcome.validation {
+        add("validation", "used to choose the weights", top1, images, interval.filter(|_| outcome.test.is_none()));
+    }
+    if let Some(Scores { top1, images, .. }) = outcome.test {
+        add("test", "measured once, at the end", top1, images, interval);
+    }
+    accuracies
+}
+
+fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(String, String)> {
     let graph = session.network.graph();
     let mut facts = Vec::new();
     let mut add = |label: &str, value: String| facts.push((label.to_string(), value));
-    if let Some(test) = &outcome.test {
-        add("test accuracy", percent(test.top1));
+    if let Some(Scores { loss, top5, .. }) = outcome.test {
+        if let Some(top5) = top5 {
+            add("test top-5", format!("{:.2} %", 100.0 * top5));
+        }
+        add("test loss", format!("{loss:.4}"));
     }
-    if let Some(Evaluation { top1_interval: [low, high], .. }) = measured {
-        add("95 % interval", format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high));
-    }
-    if let Some(validation) = &outcome.validation {
-        add("validation accuracy", percent(validation.top1));
-    }
-    if let Some(train) = &outcome.train {
-        add("training accuracy", percent(train.top1));
-    }
-    if let Some(top5) = outcome.test.as_ref().and_then(|test| test.top5) {
-        add("test top-5", percent(top5));
+    if let Some(Scores { loss, .. }) = outcome.validation {
+        add("validation loss", format!("{loss:.4}"));
     }
     add("total time", format!("{:.1} s", started.elapsed().as_secs_f64()));
     add("steps", thousands(outcome.steps));
@@ -237,21 +255,51 @@ fn facts(
     facts
 }
 
-/// The splits, and what the figures say together.
-fn remarks(outcome: &TrainOutcome, splits: &str) -> Vec<String> {
-    let mut remarks = vec![format!("{splits}.")];
-    if let (Some(train), Some(test)) = (&outcome.train, &outcome.test) {
-        let gap = train.top1 - test.top1;
-        if gap > GAP {
-            remarks.push(format!(
-                "training accuracy {:.1} % is {:.1} points above test accuracy: the model knows its training images \
-                 better than the world (overfitting); more images, augmentation or weight decay narrow the gap",
-                100.0 * train.top1,
-                100.0 * gap
-            ));
-        }
+/// A word where the model knows its training images much better than new ones.
+fn overfitting(outcome: &TrainOutcome) -> Option<String> {
+    let (train, test) = (outcome.train.as_ref()?, outcome.test.as_ref()?);
+    let gap = train.top1 - test.top1;
+    (gap > GAP).then(|| {
+        format!(
+            "training accuracy {:.1} % is {:.1} points above test accuracy: the model knows its training images better \
+             than the world (overfitting); more images, augmentation or weight decay narrow the gap",
+            100.0 * train.top1,
+            100.0 * gap
+        )
+    })
+}
+
+/// How to read the curves of a training with these settings.
+fn on_learning(config: &TrainConfig) -> Vec<String> {
+    let mut sentences = vec![
+        "Training figures are taken along the way, while the weights still change and on images as they were augmented: \
+         they may lie below validation. Each point is the mean since the one before."
+            .to_string(),
+    ];
+    if config.label_smoothing > 0.0 {
+        sentences.push(format!(
+            "With label smoothing {} the training loss cannot reach 0, and cannot be compared with the validation loss.",
+            config.label_smoothing
+        ));
     }
-    remarks
+    if config.augmentation.mixup > 0.0 || config.augmentation.cutmix > 0.0 {
+        sentences.push("Images were mixed: training accuracy says little here.".into());
+    }
+    sentences
+}
+
+/// Epochs, and the learning rates there, over the steps that were done.
+fn learning_rates(session: &Session) -> Vec<(f64, f64)> {
+    let (config, done) = (&session.config, session.progress.step);
+    let epochs = config.batch_size as f64 / session.dataset.train.len() as f64;
+    let shown = done.min(RATES);
+    let steps = (0..shown).map(|place| place * (done - 1) / (shown - 1).max(1));
+    steps
+        .map(|step| {
+            let factor = schedule::factor(config.schedule, step, config.steps, config.warmup);
+            ((step + 1) as f64 * epochs, config.learning_rate * factor)
+        })
+        .collect()
 }
 
 /// The surest wrong answers.
@@ -275,7 +323,7 @@ fn mistakes(dataset: &Dataset, images: &[u32], logits: &[f32], temperature: f32)
         let called = &dataset.classes[predicted];
         Shown {
             image: Image { shape: dataset.shape, pixels: dataset.image(image as usize).to_vec() },
-            caption: format!("{label}, taken for {called} ({:.0} %)", 100.0 * probability),
+            caption: format!("{label}, taken for {called} ({:.0}\u{a0}%)", 100.0 * probability),
             name: dataset.names[image as usize].clone(),
         }
     };

@@ -1,0 +1,194 @@
+//! What figures say together, in sentences. They claim no more than the figures do.
+
+use super::{Accuracy, Calibration};
+use crate::{
+    evaluate::{Evaluation, Scores},
+    train::HistoryRow,
+};
+
+/// Fewer images than this make an accuracy rough.
+const FEW: usize = 1_000;
+
+/// Whether the model knows its training images better than others.
+pub(super) fn overfitting(accuracies: &[Accuracy]) -> Option<String> {
+    let training = accuracies.iter().find(|accuracy| accuracy.split == "training")?;
+    let measured = accuracies.iter().find(|accuracy| accuracy.interval.is_some())?;
+    let ([low, high], gap) = (measured.interval?, training.top1 - measured.top1);
+    let split = measured.split;
+    let both = format!(
+        "Training accuracy is {}, {split} accuracy {}: a gap of {}",
+        percent(training.top1),
+        percent(measured.top1),
+        points(gap)
+    );
+    Some(if gap <= 0.0 {
+        format!(
+            "Training accuracy ({}) is no higher than {split} accuracy ({}): no sign of overfitting.",
+            percent(training.top1),
+            percent(measured.top1)
+        )
+    } else if (low..=high).contains(&training.top1) {
+        format!("{both}, which chance alone may make among {} images: no clear sign of overfitting.", measured.images)
+    } else if gap < 0.05 {
+        format!("{both}. That gap is overfitting, and it is small: what was learned mostly holds for new images.")
+    } else {
+        format!(
+            "{both}. That gap is overfitting: the model knows its training images better than new ones of their kind. \
+             More images, augmentation, weight decay or a smaller model narrow it."
+        )
+    })
+}
+
+/// How far the measured accuracy can be trusted.
+pub(super) fn certainty(accuracies: &[Accuracy]) -> Option<String> {
+    let measured = accuracies.iter().find(|accuracy| accuracy.interval.is_some())?;
+    let ([low, high], split) = (measured.interval?, measured.split);
+    let chose = match split {
+        "validation" => " These images chose which weights were kept, so the figure flatters a little.",
+        _ => "",
+    };
+    let few = match measured.images {
+        images if images < FEW => " More images would narrow it.",
+        _ => "",
+    };
+    Some(format!(
+        "Measured on {} {split} images. For images of this kind in general, the 95 % interval of the accuracy is {} to \
+         {}.{few}{chose}",
+        measured.images,
+        percent(low),
+        percent(high)
+    ))
+}
+
+/// Which weights were kept.
+pub(super) fn kept(history: &[HistoryRow]) -> Option<String> {
+    let figures = |row: &HistoryRow| Some((row.epoch, row.validation_top1?, row.validation_loss?));
+    let (epoch, top1, _) = history.iter().filter_map(figures).reduce(|best, row| {
+        let better = row.1 > best.1 || (row.1 == best.1 && row.2 < best.2);
+        if better { row } else { best }
+    })?;
+    Some(format!(
+        "The weights that were kept are those of epoch {epoch:.1}, where validation accuracy was highest ({}).",
+        percent(top1)
+    ))
+}
+
+/// What the temperature did, whichever way it went.
+pub(super) fn calibration(fit: Option<&Calibration>, measured: Option<(&str, &Evaluation)>) -> Vec<String> {
+    let mut sentences = vec![
+        "A probability is calibrated when, of all answers given with 70 %, 70 % are right: on the dashed line. The \
+         expected calibration error is the mean distance from that line. The larger a dot, the more images."
+            .to_string(),
+    ];
+    match fit {
+        Some(Calibration { temperature, before, after }) => sentences.push(format!(
+            "A temperature of {temperature:.3}, by which logits are divided, was fitted, between 0.05 and 20, to make the \
+             validation loss as low as it can be: {}. {}",
+            moved(before.scores.loss, after.scores.loss, "it", |value| format!("{value:.4}")),
+            error_moved(before, after)
+        )),
+        None => sentences.push(
+            "No temperature was fitted, for want of enough validation images: probabilities are as the network gives them."
+                .into(),
+        ),
+    }
+    // Beside a fit, the images that it was fitted to say nothing new.
+    if let Some((split, Evaluation { calibration_error, scores: Scores { images, .. }, .. })) = measured
+        && (split == "test" || fit.is_none())
+    {
+        let apart = if fit.is_some() { ", which took no part in the fit" } else { "" };
+        let error = percent(*calibration_error);
+        sentences.push(format!("On the {images} {split} images{apart}, the error is {error}."));
+    }
+    sentences
+}
+
+fn error_moved(before: &Evaluation, after: &Evaluation) -> String {
+    let (from, to) = (before.calibration_error, after.calibration_error);
+    let moved = moved(from, to, "the calibration error on the same images", percent);
+    match percent(from) != percent(to) && to > from {
+        true => format!("Yet {moved}: a lower loss need not lower that error."),
+        false => format!("In so doing, {moved}."),
+    }
+}
+
+fn moved(from: f64, to: f64, what: &str, show: impl Fn(f64) -> String) -> String {
+    let (before, after) = (show(from), show(to));
+    match before == after {
+        true => format!("{what} stayed at {after}"),
+        false if to > from => format!("{what} rose from {before} to {after}"),
+        false => format!("{what} fell from {before} to {after}"),
+    }
+}
+
+/// Number and sign do not part at a line's end.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1}\u{a0}%", 100.0 * share)
+}
+
+fn points(share: f64) -> String {
+    match format!("{:.1}", 100.0 * share) {
+        one if one == "1.0" => "1.0 percentage point".into(),
+        many => format!("{many} percentage points"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accuracies(training: f64, test: f64) -> [Accuracy; 2] {
+        let of = |split, top1, interval| Accuracy { split, purpose: "", top1, interval, images: 400 };
+        [of("training", training, None), of("test", test, Some([test - 0.03, test + 0.03]))]
+    }
+
+    #[test]
+    fn a_gap_is_named_as_what_it_is() {
+        let said = |training, test| overfitting(&accuracies(training, test)).expect("both are there");
+        assert!(said(0.99, 0.80).contains("a gap of 19.0 percentage points. That gap is overfitting: the model"));
+        assert!(said(0.84, 0.80).contains("it is small"));
+        assert!(said(0.82, 0.80).contains("chance alone"));
+        assert!(said(0.79, 0.80).contains("no higher"));
+        assert!(overfitting(&accuracies(0.9, 0.8)[..1]).is_none());
+    }
+
+    #[test]
+    fn calibration_says_which_way_it_went() {
+        let of = |loss: f64, error: f64| {
+            let mut evaluation = Evaluation::new(&[1.0, 0.0], &[0], 2, 1.0);
+            (evaluation.scores.loss, evaluation.calibration_error) = (loss, error);
+            evaluation
+        };
+        let said = |before: (f64, f64), after: (f64, f64)| {
+            let fit = Calibration { temperature: 1.1, before: of(before.0, before.1), after: of(after.0, after.1) };
+            calibration(Some(&fit), None).concat()
+        };
+        let rose = said((1.72, 0.034), (1.71, 0.039));
+        assert!(rose.contains("it fell from 1.7200 to 1.7100"), "{rose}");
+        assert!(
+            rose.contains("Yet the calibration error on the same images rose from 3.4\u{a0}% to 3.9\u{a0}%"),
+            "{rose}"
+        );
+        assert!(said((0.5, 0.05), (0.4, 0.01)).contains("In so doing, the calibration error on the same images fell"));
+        assert!(said((0.5, 0.01), (0.5, 0.01)).contains("it stayed at 0.5000"));
+        assert!(calibration(None, None).concat().contains("No temperature was fitted"));
+    }
+
+    #[test]
+    fn the_best_on_validation_was_kept() {
+        let row = |epoch, top1, loss| HistoryRow {
+            epoch,
+            step: 1,
+            seconds: 1.0,
+            train_loss: 1.0,
+            train_top1: 0.5,
+            validation_loss: loss,
+            validation_top1: top1,
+            validation_top5: None,
+            learning_rate: 0.1,
+        };
+        let rows = [row(1.0, Some(0.7), Some(1.0)), row(2.0, Some(0.7), Some(0.9)), row(3.0, Some(0.6), Some(0.8))];
+        assert!(kept(&rows).expect("there is one").contains("epoch 2.0"));
+        assert!(kept(&[row(1.0, None, None)]).is_none());
+    }
+}
