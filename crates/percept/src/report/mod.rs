@@ -67,6 +67,8 @@ pub struct Report {
     pub settings: String,
     /// One row an evaluation.
     pub history: Vec<HistoryRow>,
+    /// The row whose weights were kept, where validation chose.
+    pub kept: Option<HistoryRow>,
     /// Sentences on how to read it.
     pub learning: Vec<String>,
     /// Epochs, and the learning rate there.

@@ -119,7 +119,7 @@ fn learning(report: &Report, pictures: &[Picture]) -> Markup {
         div.cards { @for name in ["accuracy.svg", "loss.svg", "learning-rate.svg"] {
             @if let Some(svg) = drawn(pictures, name) { div.card { (svg) } }
         } }
-        @for sentence in words::kept(&report.history).iter().chain(&report.learning) { p { (sentence) } }
+        @for sentence in words::kept(report.kept.as_ref()).iter().chain(&report.learning) { p { (sentence) } }
     }
 }
 

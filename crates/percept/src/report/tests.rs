@@ -44,6 +44,7 @@ fn full(names: &[String]) -> Report {
         remarks: vec!["A remark.".into()],
         settings: format!("data = {EVIL}"),
         history: vec![row(1.0, f64::NAN), row(2.0, 1.0)],
+        kept: Some(row(2.0, 1.0)),
         learning: vec!["How to read it.".into()],
         learning_rates: vec![(0.0, 0.1), (2.0, 0.0)],
         classes: names.to_vec(),

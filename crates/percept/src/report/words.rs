@@ -61,15 +61,14 @@ pub(super) fn certainty(accuracies: &[Accuracy]) -> Option<String> {
 }
 
 /// Which weights were kept.
-pub(super) fn kept(history: &[HistoryRow]) -> Option<String> {
-    let figures = |row: &HistoryRow| Some((row.epoch, row.validation_top1?, row.validation_loss?));
-    let (epoch, top1, _) = history.iter().filter_map(figures).reduce(|best, row| {
-        let better = row.1 > best.1 || (row.1 == best.1 && row.2 < best.2);
-        if better { row } else { best }
-    })?;
+pub(super) fn kept(row: Option<&HistoryRow>) -> Option<String> {
+    let row = row?;
     Some(format!(
-        "The weights that were kept are those of epoch {epoch:.1}, where validation accuracy was highest ({}).",
-        percent(top1)
+        "The weights that were kept are those of epoch {:.1}: validation accuracy {}, loss {:.4}. Accuracy decides where \
+         it differs by more than its standard error; below that it is luck, and the loss decides.",
+        row.epoch,
+        percent(row.validation_top1?),
+        row.validation_loss?
     ))
 }
 
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_on_validation_was_kept() {
+    fn what_was_kept_is_told_with_its_figures() {
         let row = |epoch, top1, loss| HistoryRow {
             epoch,
             step: 1,
@@ -187,8 +186,8 @@ mod tests {
             validation_top5: None,
             learning_rate: 0.1,
         };
-        let rows = [row(1.0, Some(0.7), Some(1.0)), row(2.0, Some(0.7), Some(0.9)), row(3.0, Some(0.6), Some(0.8))];
-        assert!(kept(&rows).expect("there is one").contains("epoch 2.0"));
-        assert!(kept(&[row(1.0, None, None)]).is_none());
+        let said = kept(Some(&row(2.0, Some(0.7), Some(0.9)))).expect("there is one");
+        assert!(said.contains("epoch 2.0: validation accuracy") && said.contains("loss 0.9000"), "{said}");
+        assert!(kept(None).is_none() && kept(Some(&row(1.0, None, None))).is_none());
     }
 }

@@ -39,8 +39,8 @@ pub struct Progress {
     pub correct: u64,
     /// Images since the last row.
     pub seen: u64,
-    /// The best validation so far: accuracy and loss.
-    pub best: Option<[f64; 2]>,
+    /// The row of `history` that was best on validation.
+    pub best: Option<usize>,
     /// Evaluations since then.
     pub stale: u64,
 }

@@ -137,6 +137,7 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
         remarks: vec![format!("{}.", dataset.splits_note)],
         settings: session.config.to_toml(),
         history: session.progress.history.clone(),
+        kept: session.progress.best.and_then(|best| session.progress.history.get(best).copied()),
         learning: on_learning(&session.config),
         learning_rates: learning_rates(&session),
         classes: dataset.classes.clone(),

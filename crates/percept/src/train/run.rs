@@ -94,7 +94,7 @@ pub fn train(
 
     let mut deadline = None;
     if let (Some(time), Place::New(_)) = (options.time, place) {
-        let plan = plan_time(&config, &dataset, &network, time, started)?;
+        let plan = plan_time(&config, &dataset, &network, time, started).inspect_err(|_| forget_if_empty(&run))?;
         config.steps = plan.0;
         deadline = Some(plan.1);
     }

@@ -252,10 +252,10 @@ impl<'a> Session<'a> {
             false => Some(self.evaluate(&self.dataset.validation)),
         };
         if let Some(Evaluation { scores, .. }) = &validation {
-            let better =
-                self.progress.best.is_none_or(|best| is_better([scores.top1, scores.loss], best, scores.images));
-            if better {
-                self.progress.best = Some([scores.top1, scores.loss]);
+            let figures = |row: &HistoryRow| Some([row.validation_top1?, row.validation_loss?]);
+            let best = self.progress.best.and_then(|best| self.progress.history.get(best)).and_then(figures);
+            if best.is_none_or(|best| is_better([scores.top1, scores.loss], best, scores.images)) {
+                self.progress.best = Some(self.progress.history.len());
                 self.progress.stale = 0;
                 self.best = Some(self.average.as_ref().unwrap_or(&self.network.parameters).clone());
             } else {

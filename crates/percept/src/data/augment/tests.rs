@@ -173,7 +173,7 @@ fn defaults_suit_and_are_valid() {
     let photographs = Augmentation::defaults_for(true, shape(224, 3), true);
     assert_eq!((photographs.flip, photographs.crop), (Flip::Alternating, 28));
     let digits = Augmentation::defaults_for(false, shape(8, 1), true);
-    assert_eq!(digits, Augmentation { crop: 1, ..Default::default() });
+    assert!(digits.is_none());
     let mnist = Augmentation::defaults_for(false, shape(28, 1), true);
     assert_eq!(mnist, Augmentation { crop: 1, ..Default::default() });
     assert!(Augmentation::defaults_for(false, shape(28, 1), false).is_none());
