@@ -32,7 +32,7 @@ mod scratch;
 mod shape;
 
 pub use activation::{Activation, add, add_relu, gelu, gelu_gradient, relu, relu_gradient};
-pub use conv::{conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+pub use conv::{Algorithm, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;
 pub use linear::{linear, linear_input_gradient, linear_weight_gradient};

@@ -6,14 +6,21 @@
 //!   some); each phase is a convolution of stride 1.
 //! * Gradient of the weights: patches, turned, times the output's gradient, summed over fixed chunks of pixels.
 
+mod algorithm;
+mod epilogue;
 mod patches;
 mod turned;
+mod winograd;
+
+pub use algorithm::{Algorithm, Pass};
 
 use crate::arch::MicroKernel;
 use crate::gemm::{Destination, Product, Reduction, Rows};
-use crate::{ConvShape, Isa, Layout, assert_len, gemm};
+use crate::{Activation, ConvShape, Isa, Layout, assert_len, gemm};
+use epilogue::Epilogue;
 use patches::{Patches, Turned};
 use turned::{Phase, phases};
+use winograd::{Convolution, WeightGradient};
 
 /// The convolution of `input` with `weights`, plus `bias` (`[out_channels]`) where there is one. Overwrites `output`.
 pub fn conv2d(shape: &ConvShape, input: &[f32], weights: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
@@ -24,8 +31,14 @@ pub fn conv2d(shape: &ConvShape, input: &[f32], weights: &[f32], bias: Option<&[
         assert_len("the bias", bias.len(), shape.out_channels);
     }
     let kernel = MicroKernel::of(Isa::current());
-    let sizes = [shape.out_pixels(), shape.out_channels, shape.patch_len()];
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
+    if let Some(transforms) = Algorithm::of(shape, Pass::Forward).transforms(kernel) {
+        let epilogue = Epilogue { isa: Isa::current(), bias, residual: None, activation: Activation::Identity };
+        let (batch, patches, out_channels) = (shape.batch, patches(shape, input), shape.out_channels);
+        let convolution = Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels };
+        return convolution.run(output);
+    }
+    let sizes = [shape.out_pixels(), shape.out_channels, shape.patch_len()];
     let destination = Destination::Rows(output);
     if is_pointwise(shape) {
         let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
@@ -50,6 +63,14 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
     for [row_phase, column_phase] in phases(shape) {
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
+        if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
+            let epilogue =
+                Epilogue { isa: Isa::current(), bias: None, residual: None, activation: Activation::Identity };
+            let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
+            let convolution =
+                Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels: ins };
+            return convolution.run(input_gradient);
+        }
         let [height, width] = left.out;
         let sizes = [shape.batch * height * width, ins, row_phase.taps * column_phase.taps * outs];
         let place = |pixel: usize| {
@@ -72,10 +93,13 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     assert_len("the input", input.len(), shape.input_len());
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
+    let kernel = MicroKernel::of(Isa::current());
+    if let Some(transforms) = Algorithm::of(shape, Pass::WeightGradient).transforms(kernel) {
+        return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
+    }
     let sizes = [shape.patch_len(), shape.out_channels, shape.out_pixels()];
     let left = Turned(patches(shape, input));
     let right = Rows { values: output_gradient, stride: shape.out_channels, copy: false };
-    let kernel = MicroKernel::of(Isa::current());
     Reduction { sizes, left: &left, right: &right, accumulate: false }.run(kernel, weight_gradient);
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Left, Panels, Right, TASK, TASKS, Target, block_rows, multiply, scratch_len, step_blocks};
+use super::{Left, Panels, Right, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
 use crate::arch::MicroKernel;
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
@@ -182,7 +182,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
 /// are not. All rows stay together as long as they are one block: then nobody shares B.
 fn cut(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> [usize; 2] {
     let work = m.saturating_mul(n.next_multiple_of(kernel.columns)).saturating_mul(k);
-    let wanted = (work / TASK).clamp(1, TASKS);
+    let wanted = wanted_tasks(work);
     let all_rows = m.next_multiple_of(kernel.rows);
     let mut rows = block_rows(kernel).min(all_rows);
     let mut columns = n.next_multiple_of(kernel.columns);

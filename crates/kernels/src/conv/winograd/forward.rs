@@ -1,0 +1,201 @@
+//! Convolutions, and with turned weights the gradients of their inputs.
+
+use std::ops::Range;
+
+use super::super::epilogue::Epilogue;
+use super::super::patches::Patches;
+use super::tiles::{Planes, Tiles};
+use crate::arch::{MicroKernel, TILE, Transforms};
+use crate::gemm::{Block, Panels, Right, Target, multiply, step_blocks, wanted_tasks};
+use crate::parallel::{self, SharedMut};
+use crate::scratch::Scratch;
+
+/// `patches` of 3 x 3 at stride 1, times weights, and an epilogue.
+pub(crate) struct Convolution<'a, R> {
+    pub(crate) kernel: &'static MicroKernel,
+    pub(crate) transforms: &'static Transforms,
+    pub(crate) batch: usize,
+    pub(crate) patches: Patches<'a>,
+    pub(crate) weights: &'a R,
+    pub(crate) epilogue: Epilogue<'a>,
+    pub(crate) out_channels: usize,
+}
+
+/// Output channels that a block of tiles computes at a time; a multiple of every micro-kernel's columns.
+const PASS: usize = 64;
+
+/// Bytes of the planes of a block.
+const BLOCK_BYTES: usize = 400 * 1024;
+
+/// Input channels whose weights are transformed at a time: nine panels of them stay in the first-level cache.
+const WEIGHT_CHANNELS: usize = 32;
+
+/// How the work is cut; it depends on the sizes alone.
+struct Cut {
+    /// Tiles in a block.
+    tiles: usize,
+    /// Output channels in a task: a multiple of `PASS`.
+    channels: usize,
+}
+
+/// The transformed weights: for each pass of output channels, for each plane, panels of them.
+struct Weights {
+    values: Scratch,
+    /// From one plane to the next: of a whole pass.
+    plane: usize,
+}
+
+impl<R: Right> Convolution<'_, R> {
+    pub(crate) fn run(&self, output: &mut [f32]) {
+        let (inputs, outputs) = (self.input_tiles(), self.output_tiles());
+        let tiles = self.batch * outputs.grid[0] * outputs.grid[1];
+        if tiles == 0 {
+            return;
+        }
+        let weights = self.transform_weights();
+        let cut = self.cut(tiles);
+        let blocks = tiles.div_ceil(cut.tiles);
+        let output = SharedMut::new(output);
+        parallel::for_each(blocks * self.out_channels.div_ceil(cut.channels), |task| {
+            let (block, part) = (task % blocks * cut.tiles, task / blocks * cut.channels);
+            let range = block..tiles.min(block + cut.tiles);
+            let channels = part..self.out_channels.min(part + cut.channels);
+            // SAFETY: every task has tiles or channels of its own.
+            unsafe { self.compute([&inputs, &outputs], range, channels, &weights, output) };
+        });
+    }
+
+    /// One task: `channels` of the outputs of the tiles `range`.
+    ///
+    /// # Safety
+    /// Nobody else uses those outputs meanwhile.
+    unsafe fn compute(
+        &self,
+        [inputs, outputs]: [&Tiles; 2],
+        range: Range<usize>,
+        channels: Range<usize>,
+        weights: &Weights,
+        output: SharedMut<'_, f32>,
+    ) {
+        let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
+        let lanes = width / 2;
+        let mut transformed = Planes::take(count, range.len(), ins, width);
+        inputs.read(self.patches.images, range.clone(), 0..ins, lanes, self.transforms.input, count, &mut transformed);
+        let mut products = Planes::take(count, range.len(), PASS.min(channels.len().next_multiple_of(width)), width);
+        for first in channels.clone().step_by(PASS) {
+            let pass = first..channels.end.min(first + PASS);
+            let (row, plane) = (products.row, products.plane);
+            let shared = SharedMut::new(&mut products.values);
+            for number in 0..count {
+                let start = (first / PASS * count + number) * weights.plane;
+                let panels = Panels { values: &weights.values[start..], panel: width * ins, step: width };
+                let left = &transformed.values[number * transformed.plane..];
+                let first = number * plane;
+                let mut target = Target { c: shared, first, row, bias: &[], accumulate: false };
+                for steps in step_blocks(ins, self.kernel.depth) {
+                    let left = Block {
+                        values: &left[steps.start..],
+                        tile: self.kernel.rows * transformed.row,
+                        row: transformed.row,
+                        step: 1,
+                    };
+                    let panels = Panels { values: &panels.values[steps.start * width..], ..panels };
+                    let sizes = [range.len(), pass.len(), steps.len()];
+                    // SAFETY: the products are this task's own.
+                    unsafe { multiply(self.kernel, sizes, left, panels, target) };
+                    target.accumulate = true;
+                }
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                outputs.write(
+                    &products,
+                    count,
+                    self.transforms.output,
+                    lanes,
+                    range.clone(),
+                    pass,
+                    &self.epilogue,
+                    output,
+                );
+            }
+        }
+    }
+
+    fn planes(&self) -> usize {
+        self.transforms.inputs * self.transforms.inputs
+    }
+
+    fn input_tiles(&self) -> Tiles {
+        Tiles {
+            image: [self.patches.height, self.patches.width],
+            channels: self.patches.channels,
+            origin: self.patches.origin,
+            size: self.transforms.inputs,
+            step: self.transforms.outputs,
+            grid: self.patches.out.map(|pixels| pixels.div_ceil(self.transforms.outputs)),
+        }
+    }
+
+    fn output_tiles(&self) -> Tiles {
+        Tiles {
+            image: self.patches.out,
+            channels: self.out_channels,
+            origin: [0; 2],
+            size: self.transforms.outputs,
+            ..self.input_tiles()
+        }
+    }
+
+    fn cut(&self, tiles: usize) -> Cut {
+        let (rows, ins, outs) = (self.kernel.rows, self.patches.channels, self.out_channels);
+        let bytes = self.planes() * (ins + outs.min(PASS)) * size_of::<f32>();
+        let fit = (BLOCK_BYTES / bytes).clamp(4 * rows, 16 * rows) / rows * rows;
+        let wanted = wanted_tasks(self.planes() * tiles * ins * outs);
+        let (mut block, mut channels) = (fit.min(tiles.next_multiple_of(rows)), outs.next_multiple_of(PASS));
+        while tiles.div_ceil(block) * outs.div_ceil(channels) < wanted {
+            // Tasks that share tiles each transform the input for themselves.
+            if block > 2 * rows {
+                block = (block / 2).next_multiple_of(rows);
+            } else if channels > PASS {
+                channels = (channels / 2).next_multiple_of(PASS);
+            } else {
+                break;
+            }
+        }
+        Cut { tiles: block, channels }
+    }
+
+    fn transform_weights(&self) -> Weights {
+        let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
+        let panels = self.out_channels.div_ceil(width);
+        let in_pass = panels.min(PASS / width);
+        let plane = in_pass * width * ins;
+        let mut values = Scratch::take(panels.div_ceil(in_pass) * count * plane);
+        let shared = SharedMut::new(&mut values);
+        let pieces = ins.div_ceil(WEIGHT_CHANNELS);
+        parallel::for_each(panels * pieces, |task| {
+            let (panel, piece) = (task / pieces, task % pieces * WEIGHT_CHANNELS);
+            let channels = piece..ins.min(piece + WEIGHT_CHANNELS);
+            let columns = panel * width..self.out_channels.min((panel + 1) * width);
+            let length = channels.len() * width;
+            let mut taps = Scratch::take(9 * length);
+            let (mut from, mut into) = ([std::ptr::null(); TILE], [std::ptr::null_mut(); TILE]);
+            for (tap, part) in taps.chunks_exact_mut(length).enumerate() {
+                let steps = tap * ins + channels.start..tap * ins + channels.end;
+                self.weights.pack(steps, columns.clone(), width, length, part);
+                from[tap] = part.as_ptr();
+            }
+            let (pass, panel) = (panel / in_pass, panel % in_pass);
+            for (number, into) in into.iter_mut().enumerate().take(count) {
+                let start = (pass * count + number) * plane + panel * width * ins + channels.start * width;
+                // SAFETY: every task has a panel, or a run of channels of a panel, of its own.
+                *into = unsafe { shared.range(start..start + length) }.as_mut_ptr();
+            }
+            // SAFETY: each of the nine taps and of the planes has `length` values, at least one panel; the planes'
+            // are this task's own.
+            unsafe { (self.transforms.weights)(&from, 0, &into, 0, length) };
+        });
+        Weights { values, plane }
+    }
+}
