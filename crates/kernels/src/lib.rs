@@ -9,7 +9,8 @@
 //! * The same bits come out whatever the number of rayon's threads: work is cut by its size, every value is computed
 //!   by one task, and what has to be summed across tasks is summed in a fixed order.
 //! * NaN and infinity pass through as IEEE 754 says; the zeros of a padding take part, so that infinite weights at a
-//!   border may give NaN.
+//!   border may give NaN. Only a convolution by Winograd's algorithm (see [`Algorithm`]) does not keep to it: there a
+//!   NaN or infinity may make NaN of every output of the tiles (4 x 4 outputs at most) that see it.
 //! * The instruction set is chosen once: see [`Isa`].
 //! * Scratch memory belongs to the threads and is kept: in the steady state nothing large is allocated. Whoever makes
 //!   many small calls should make them inside `rayon::ThreadPool::install`, which saves a change of threads for each.

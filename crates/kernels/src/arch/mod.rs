@@ -9,7 +9,7 @@ mod neon;
 mod portable;
 mod transforms;
 
-pub(crate) use transforms::{TILE, TransformFn, Transforms};
+pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
 use crate::Isa;
 
@@ -86,7 +86,10 @@ impl MicroKernel {
     }
 }
 
-/// Brings the cache line of `place` closer, where there is an instruction for it. Any address will do.
+/// Floats in a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// Brings the cache line of `place` to the first-level cache, where there is an instruction for it. Any address will do.
 #[inline(always)]
 pub(crate) fn prefetch(place: *const f32) {
     #[cfg(target_arch = "x86_64")]

@@ -8,22 +8,26 @@
 //! twice the rounding error of 0, ±1/√2, ±√2, points in pairs of c and 1/c (Alam, Anderson, Barabasz and Gregg, 2022,
 //! "Winograd Convolution for Deep Neural Networks: Efficient Point Selection"), at the same cost.
 
-/// Values of the largest tile: 6 x 6.
-pub(crate) const TILE: usize = 36;
+/// Rows of the largest tile.
+pub(crate) const GRID_ROWS: usize = 6;
 
-/// Applies a matrix along both axes of a tile, for channels `0..length`: value p of the tile is read at
-/// `from[p] + from_offset + channel`, value q of the result written at `into[q] + into_offset + channel`.
+/// Where the values of a tile lie: that of a row and column at `rows[row] + column * step`, for the columns `inside`,
+/// and at `outside` for the others. A row that has no values of its own may be any place that has room for all columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid<P> {
+    pub(crate) rows: [P; GRID_ROWS],
+    pub(crate) step: usize,
+    /// The first column, and the one behind the last.
+    pub(crate) inside: [usize; 2],
+    pub(crate) outside: P,
+}
+
+/// Applies a matrix along both axes of a tile, for channels `0..length`, which lie next to each other.
 ///
 /// # Safety
-/// The machine has the instruction set; `length` is a vector at least; all of those places can be read or written, and
-/// none that is written is read, or used by anybody else meanwhile.
-pub(crate) type TransformFn = unsafe fn(
-    from: &[*const f32; TILE],
-    from_offset: usize,
-    into: &[*mut f32; TILE],
-    into_offset: usize,
-    length: usize,
-);
+/// The machine has the instruction set; `length` is a vector at least; every place of the matrix's input and output can
+/// be read or written for all channels, and none that is written is read, or used by anybody else meanwhile.
+pub(crate) type TransformFn = unsafe fn(from: &Grid<*const f32>, into: &Grid<*mut f32>, length: usize);
 
 /// The transforms of one size of tile.
 pub(crate) struct Transforms {
@@ -208,32 +212,33 @@ pub(super) use transforms;
 macro_rules! both_axes {
     ($(#[$features:meta])* $name:ident = $axis:ident: $($input:literal)* => $($output:literal)*) => {
         /// # Safety
-        /// As [`super::TransformFn`] says.
+        /// As [`super::transforms::TransformFn`] says.
         $(#[$features])*
-        unsafe fn $name(
-            from: &[*const f32; super::TILE],
-            from_offset: usize,
-            into: &[*mut f32; super::TILE],
-            into_offset: usize,
-            length: usize,
-        ) {
+        unsafe fn $name(from: &super::Grid<*const f32>, into: &super::Grid<*mut f32>, length: usize) {
             const INPUTS: usize = [$($input),*].len();
             const OUTPUTS: usize = [$($output),*].len();
+            let outside = [from.outside; INPUTS];
             let mut channel = 0;
             while channel < length {
                 // The last vector may overlap the one before: it then computes the same values again.
                 channel = channel.min(length - LANES);
-                let (read, written) = (from_offset + channel, into_offset + channel);
                 let mut half = [[zero(); INPUTS]; OUTPUTS];
                 for column in 0..INPUTS {
+                    let inside = from.inside[0] <= column && column < from.inside[1];
+                    let (rows, place) =
+                        if inside { (&from.rows[..INPUTS], column * from.step + channel) } else { (&outside[..], channel) };
                     // SAFETY: all of these places can be read.
-                    let values = $axis(unsafe { [$(load(from[$input * INPUTS + column].wrapping_add(read))),*] });
+                    let values = $axis(unsafe { [$(load(rows[$input].wrapping_add(place))),*] });
                     $(half[$output][column] = values[$output];)*
                 }
                 for (row, half) in half.into_iter().enumerate() {
                     let values = $axis(half);
-                    // SAFETY: all of these places can be written.
-                    unsafe { $(store(into[row * OUTPUTS + $output].wrapping_add(written), values[$output]);)* }
+                    $({
+                        let inside = into.inside[0] <= $output && $output < into.inside[1];
+                        let place = if inside { into.rows[row].wrapping_add($output * into.step) } else { into.outside };
+                        // SAFETY: all of these places can be written.
+                        unsafe { store(place.wrapping_add(channel), values[$output]) };
+                    })*
                 }
                 channel += LANES;
             }

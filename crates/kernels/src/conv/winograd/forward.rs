@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::epilogue::Epilogue;
 use super::super::patches::Patches;
 use super::tiles::{Planes, Tiles};
-use crate::arch::{MicroKernel, TILE, Transforms};
+use crate::arch::{Grid, LINE, MicroKernel, Transforms};
 use crate::gemm::{Block, Panels, Right, Target, multiply, step_blocks, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
@@ -24,8 +24,9 @@ pub(crate) struct Convolution<'a, R> {
 /// Output channels that a block of tiles computes at a time; a multiple of every micro-kernel's columns.
 const PASS: usize = 64;
 
-/// Bytes of the planes of a block.
-const BLOCK_BYTES: usize = 400 * 1024;
+/// Tiles in a block: enough that the weights, which every block reads again, are not what is waited for, few enough that
+/// at up to 64 channels the block's planes stay in the second-level cache. From 24 to 96 the times differ little.
+const TILES: usize = 48;
 
 /// Input channels whose weights are transformed at a time: nine panels of them stay in the first-level cache.
 const WEIGHT_CHANNELS: usize = 32;
@@ -78,10 +79,10 @@ impl<R: Right> Convolution<'_, R> {
         output: SharedMut<'_, f32>,
     ) {
         let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
-        let lanes = width / 2;
-        let mut transformed = Planes::take(count, range.len(), ins, width);
-        inputs.read(self.patches.images, range.clone(), 0..ins, lanes, self.transforms.input, count, &mut transformed);
-        let mut products = Planes::take(count, range.len(), PASS.min(channels.len().next_multiple_of(width)), width);
+        let mut transformed = Planes::take(self.transforms.inputs, range.len(), ins, width);
+        inputs.read(self.patches.images, range.clone(), 0..ins, self.transforms.input, &mut transformed);
+        let mut products =
+            Planes::take(self.transforms.inputs, range.len(), PASS.min(channels.len().next_multiple_of(width)), width);
         for first in channels.clone().step_by(PASS) {
             let pass = first..channels.end.min(first + PASS);
             let (row, plane) = (products.row, products.plane);
@@ -92,6 +93,8 @@ impl<R: Right> Convolution<'_, R> {
                 let left = &transformed.values[number * transformed.plane..];
                 let first = number * plane;
                 let mut target = Target { c: shared, first, row, bias: &[], accumulate: false };
+                let share = [number, number + 1].map(|part| range.start + range.len() * part / count);
+                outputs.prefetch(output.pointer(0), share[0]..share[1], &pass);
                 for steps in step_blocks(ins, self.kernel.depth) {
                     let left = Block {
                         values: &left[steps.start..],
@@ -108,16 +111,7 @@ impl<R: Right> Convolution<'_, R> {
             }
             // SAFETY: the caller's promise.
             unsafe {
-                outputs.write(
-                    &products,
-                    count,
-                    self.transforms.output,
-                    lanes,
-                    range.clone(),
-                    pass,
-                    &self.epilogue,
-                    output,
-                );
+                outputs.write(&products, self.transforms.output, range.clone(), pass, &self.epilogue, output);
             }
         }
     }
@@ -130,6 +124,7 @@ impl<R: Right> Convolution<'_, R> {
         Tiles {
             image: [self.patches.height, self.patches.width],
             channels: self.patches.channels,
+            lanes: self.kernel.columns / 2,
             origin: self.patches.origin,
             size: self.transforms.inputs,
             step: self.transforms.outputs,
@@ -149,10 +144,8 @@ impl<R: Right> Convolution<'_, R> {
 
     fn cut(&self, tiles: usize) -> Cut {
         let (rows, ins, outs) = (self.kernel.rows, self.patches.channels, self.out_channels);
-        let bytes = self.planes() * (ins + outs.min(PASS)) * size_of::<f32>();
-        let fit = (BLOCK_BYTES / bytes).clamp(4 * rows, 16 * rows) / rows * rows;
         let wanted = wanted_tasks(self.planes() * tiles * ins * outs);
-        let (mut block, mut channels) = (fit.min(tiles.next_multiple_of(rows)), outs.next_multiple_of(PASS));
+        let (mut block, mut channels) = (TILES.min(tiles).next_multiple_of(rows), outs.next_multiple_of(PASS));
         while tiles.div_ceil(block) * outs.div_ceil(channels) < wanted {
             // Tasks that share tiles each transform the input for themselves.
             if block > 2 * rows {
@@ -170,7 +163,8 @@ impl<R: Right> Convolution<'_, R> {
         let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
         let panels = self.out_channels.div_ceil(width);
         let in_pass = panels.min(PASS / width);
-        let plane = in_pass * width * ins;
+        // An odd number of lines, as in `Planes`.
+        let plane = ((in_pass * width * ins).div_ceil(LINE) | 1) * LINE;
         let mut values = Scratch::take(panels.div_ceil(in_pass) * count * plane);
         let shared = SharedMut::new(&mut values);
         let pieces = ins.div_ceil(WEIGHT_CHANNELS);
@@ -180,21 +174,23 @@ impl<R: Right> Convolution<'_, R> {
             let columns = panel * width..self.out_channels.min((panel + 1) * width);
             let length = channels.len() * width;
             let mut taps = Scratch::take(9 * length);
-            let (mut from, mut into) = ([std::ptr::null(); TILE], [std::ptr::null_mut(); TILE]);
             for (tap, part) in taps.chunks_exact_mut(length).enumerate() {
                 let steps = tap * ins + channels.start..tap * ins + channels.end;
                 self.weights.pack(steps, columns.clone(), width, length, part);
-                from[tap] = part.as_ptr();
             }
             let (pass, panel) = (panel / in_pass, panel % in_pass);
-            for (number, into) in into.iter_mut().enumerate().take(count) {
-                let start = (pass * count + number) * plane + panel * width * ins + channels.start * width;
-                // SAFETY: every task has a panel, or a run of channels of a panel, of its own.
-                *into = unsafe { shared.range(start..start + length) }.as_mut_ptr();
-            }
-            // SAFETY: each of the nine taps and of the planes has `length` values, at least one panel; the planes'
-            // are this task's own.
-            unsafe { (self.transforms.weights)(&from, 0, &into, 0, length) };
+            let start = pass * count * plane + panel * width * ins + channels.start * width;
+            let size = self.transforms.inputs;
+            // `pointer` checks that the last of the values is in the buffer.
+            let _ = shared.pointer(start + (count - 1) * plane + length);
+            let row = |row: usize| shared.pointer(start).wrapping_add(row * size * plane);
+            let into =
+                Grid { rows: std::array::from_fn(row), step: plane, inside: [0, size], outside: shared.pointer(start) };
+            let row = |row: usize| taps.as_ptr().wrapping_add(row * 3 * length);
+            let from = Grid { rows: std::array::from_fn(row), step: length, inside: [0, 3], outside: taps.as_ptr() };
+            // SAFETY: each of the nine taps and of the planes has `length` values, at least one panel; no other task
+            // has this panel, or this run of channels of it.
+            unsafe { (self.transforms.weights)(&from, &into, length) };
         });
         Weights { values, plane }
     }

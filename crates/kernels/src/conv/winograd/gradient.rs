@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::tiles::{Planes, Tiles};
 use crate::ConvShape;
-use crate::arch::{MicroKernel, TILE, Transforms};
+use crate::arch::{Grid, MicroKernel, Transforms};
 use crate::gemm::{Block, Panels, Target, add_chunks, multiply, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
@@ -22,8 +22,8 @@ pub(crate) struct WeightGradient<'a> {
 /// Input and output channels of a task at most: their sums take 36 x 64 KiB.
 const CHANNELS: usize = 128;
 
-/// Bytes of the transformed tiles of a block.
-const BLOCK_BYTES: usize = 400 * 1024;
+/// Tiles in a block: enough that the sums, which every block adds to, are not all that is moved.
+const TILES: usize = 72;
 
 /// Chunks of tiles with sums of their own, at most.
 const CHUNKS: usize = 16;
@@ -44,6 +44,7 @@ impl WeightGradient<'_> {
         let inputs = Tiles {
             image: [shape.height, shape.width],
             channels: shape.in_channels,
+            lanes: self.kernel.columns / 2,
             origin: [-(shape.padding as isize); 2],
             size,
             step: outputs,
@@ -90,25 +91,16 @@ impl WeightGradient<'_> {
         first: usize,
     ) {
         let (kernel, count) = (self.kernel, self.transforms.inputs * self.transforms.inputs);
-        let lanes = kernel.columns / 2;
-        let block = self.block([ins.len(), outs.len()]).min(range.len());
-        let mut left = Planes::take(count, block, ins.len(), kernel.columns);
-        let mut right = Planes::take(count, block, outs.len(), kernel.columns);
-        let mut sums = Planes::take(count, ins.len(), outs.len(), kernel.columns);
+        let block = TILES.min(range.len());
+        let mut left = Planes::take(self.transforms.inputs, block, ins.len(), kernel.columns);
+        let mut right = Planes::take(self.transforms.inputs, block, outs.len(), kernel.columns);
+        let mut sums = Planes::take(self.transforms.inputs, ins.len(), outs.len(), kernel.columns);
         let (plane, row) = (sums.plane, sums.row);
         for start in range.clone().step_by(block) {
             let tiles = start..range.end.min(start + block);
             let Transforms { input, output_gradient, .. } = self.transforms;
-            inputs.read(self.input, tiles.clone(), ins.clone(), lanes, *input, count, &mut left);
-            gradients.read(
-                self.output_gradient,
-                tiles.clone(),
-                outs.clone(),
-                lanes,
-                *output_gradient,
-                count,
-                &mut right,
-            );
+            inputs.read(self.input, tiles.clone(), ins.clone(), *input, &mut left);
+            gradients.read(self.output_gradient, tiles.clone(), outs.clone(), *output_gradient, &mut right);
             let shared = SharedMut::new(&mut sums.values);
             for number in 0..count {
                 let values = &left.values[number * left.plane..];
@@ -130,29 +122,25 @@ impl WeightGradient<'_> {
     /// # Safety
     /// As for `compute`.
     unsafe fn deliver(&self, sums: &Planes, [ins, outs]: [Range<usize>; 2], into: SharedMut<'_, f32>, first: usize) {
-        let (count, lanes) = (self.transforms.inputs * self.transforms.inputs, self.kernel.columns / 2);
-        let width = outs.len();
+        let (lanes, width) = (self.kernel.columns / 2, outs.len());
         let mut narrow = Scratch::take(if width < lanes { 9 * lanes } else { 0 });
-        let (mut from, mut places) = ([std::ptr::null(); TILE], [std::ptr::null_mut(); TILE]);
-        for (number, from) in from.iter_mut().enumerate().take(count) {
-            *from = sums.values[number * sums.plane..][..ins.len() * sums.row].as_ptr();
-        }
         for (index, channel) in ins.enumerate() {
             let place = |tap: usize| {
                 let start = first + (tap * self.shape.in_channels + channel) * self.shape.out_channels;
                 start + outs.start..start + outs.end
             };
-            for (tap, pointer) in places.iter_mut().enumerate().take(9) {
-                *pointer = if width < lanes {
-                    narrow[tap * lanes..].as_mut_ptr()
-                } else {
-                    // SAFETY: the caller's promise.
-                    unsafe { into.range(place(tap)) }.as_mut_ptr()
-                };
-            }
+            // `pointer` checks that the last of the values is in the buffer.
+            let _ = into.pointer(place(8).end);
+            let (start, step) = if width < lanes {
+                (narrow.as_mut_ptr(), lanes)
+            } else {
+                (into.pointer(place(0).start), place(1).start - place(0).start)
+            };
+            let rows = std::array::from_fn(|row| start.wrapping_add(row * 3 * step));
+            let taps = Grid { rows, step, inside: [0, 3], outside: start };
             // SAFETY: every row of the sums and every place has as many values as `outs`, or a vector where that is
-            // more; they are this task's own.
-            unsafe { (self.transforms.weight_gradient)(&from, index * sums.row, &places, 0, width.max(lanes)) };
+            // more; nobody else uses them, by the caller's promise.
+            unsafe { (self.transforms.weight_gradient)(&sums.tile(index), &taps, width.max(lanes)) };
             if width < lanes {
                 for tap in 0..9 {
                     // SAFETY: the caller's promise.
@@ -162,12 +150,6 @@ impl WeightGradient<'_> {
         }
     }
 
-    /// Tiles in a block: no more than what fits the cache, and enough that the sums are not all that is moved.
-    fn block(&self, [ins, outs]: [usize; 2]) -> usize {
-        let bytes = self.transforms.inputs * self.transforms.inputs * (ins + outs) * size_of::<f32>();
-        (BLOCK_BYTES / bytes).clamp(32, 128) / 8 * 8
-    }
-
     fn cut(&self, tiles: usize) -> Cut {
         let (ins, outs) = (self.shape.in_channels, self.shape.out_channels);
         let even = |channels: usize, unit: usize| channels.div_ceil(channels.div_ceil(CHANNELS)).next_multiple_of(unit);
@@ -175,8 +157,7 @@ impl WeightGradient<'_> {
         let parts = ins.div_ceil(channels[0]) * outs.div_ceil(channels[1]);
         let planes = self.transforms.inputs * self.transforms.inputs;
         let wanted = wanted_tasks(planes.saturating_mul(tiles).saturating_mul(ins * outs));
-        let block = self.block([ins, outs].map(|channels| channels.min(CHANNELS)));
-        let chunks = wanted.div_ceil(parts).min(tiles.div_ceil(block)).min(CHUNKS);
+        let chunks = wanted.div_ceil(parts).min(tiles.div_ceil(TILES)).min(CHUNKS);
         Cut { chunk: tiles.div_ceil(chunks).next_multiple_of(8), channels }
     }
 }

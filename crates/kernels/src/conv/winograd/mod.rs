@@ -5,8 +5,8 @@
 //! planes of `[tiles, in_channels]`, n² products with the transformed weights, and the products back to outputs. The
 //! transformed image never exists. Which convolutions are worth it is `algorithm`'s to say.
 //!
-//! A value that is not finite makes all outputs of the tiles that see it NaN or infinite, where the direct algorithm
-//! would spoil just those under the kernel.
+//! A value that is not finite may make NaN of all outputs of the tiles that see it, where the direct algorithm would
+//! spoil just those under the kernel. Outputs under the kernel are never spared.
 
 mod forward;
 mod gradient;

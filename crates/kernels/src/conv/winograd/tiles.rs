@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::super::epilogue::{Epilogue, Region};
-use crate::arch::{TILE, TransformFn, prefetch};
+use crate::arch::{GRID_ROWS, Grid, LINE, TransformFn, prefetch};
 use crate::parallel::SharedMut;
 use crate::scratch::Scratch;
 
@@ -14,6 +14,8 @@ pub(super) struct Tiles {
     /// Rows and columns of pixels in an image.
     pub(super) image: [usize; 2],
     pub(super) channels: usize,
+    /// Channels of a vector.
+    pub(super) lanes: usize,
     /// Where the first tile starts.
     pub(super) origin: [isize; 2],
     pub(super) size: usize,
@@ -25,6 +27,8 @@ pub(super) struct Tiles {
 /// The transformed values of a block of tiles: value v of tile t is row t of plane v.
 pub(super) struct Planes {
     pub(super) values: Scratch,
+    /// Planes along each axis of a tile.
+    pub(super) size: usize,
     /// From one plane to the next.
     pub(super) plane: usize,
     /// From one row to the next.
@@ -40,147 +44,164 @@ struct Place {
 }
 
 impl Planes {
-    /// Room for `count` planes of `rows` rows of `width` values. Whole panels of the micro-kernels may be read.
-    pub(super) fn take(count: usize, rows: usize, width: usize, panel: usize) -> Self {
-        /// Floats in a cache line.
-        const LINE: usize = 16;
+    /// Room for `size` x `size` planes of `rows` rows of `width` values. Whole panels of the micro-kernels may be read.
+    pub(super) fn take(size: usize, rows: usize, width: usize, panel: usize) -> Self {
         let row = width.next_multiple_of(panel / 2);
         // An odd number of lines, so that the planes' values do not all meet in the same few sets of the cache.
         let plane = ((rows * row).div_ceil(LINE) | 1) * LINE;
-        Self { values: Scratch::take(count * plane + panel), plane, row }
+        Self { values: Scratch::take(size * size * plane + panel), size, plane, row }
     }
 
-    fn reaches(&self, count: usize, rows: usize) -> bool {
-        (count - 1) * self.plane + rows * self.row <= self.values.len()
+    /// Row `index` of every plane, as a tile to read.
+    pub(super) fn tile(&self, index: usize) -> Grid<*const f32> {
+        self.grid(self.values.as_ptr(), index).0
+    }
+
+    /// The same, to write.
+    pub(super) fn tile_mut(&mut self, index: usize) -> Grid<*mut f32> {
+        let start = self.values.as_mut_ptr();
+        let (grid, offsets) = self.grid(start.cast_const(), index);
+        let rows = offsets.map(|offset| start.wrapping_add(offset));
+        Grid { rows, step: grid.step, inside: grid.inside, outside: start }
+    }
+
+    fn grid(&self, start: *const f32, index: usize) -> (Grid<*const f32>, [usize; GRID_ROWS]) {
+        let offsets = std::array::from_fn(|row| row.min(self.size - 1) * self.size * self.plane + index * self.row);
+        let rows = offsets.map(|offset| start.wrapping_add(offset));
+        (Grid { rows, step: self.plane, inside: [0, self.size], outside: start }, offsets)
+    }
+
+    /// Whether every plane has `rows` rows of `length` values.
+    fn reaches(&self, rows: usize, length: usize) -> bool {
+        let last = (self.size * self.size - 1) * self.plane + rows.saturating_sub(1) * self.row;
+        length <= self.row && last + length <= self.values.len()
     }
 }
 
 impl Tiles {
-    /// Transforms `channels` of the tiles `range` of `images` into `planes`, of which there are `count`. Vectors have
-    /// `lanes` channels.
+    /// Transforms `channels` of the tiles `range` of `images` into `planes`.
     pub(super) fn read(
         &self,
         images: &[f32],
         range: Range<usize>,
         channels: Range<usize>,
-        lanes: usize,
         transform: TransformFn,
-        count: usize,
         planes: &mut Planes,
     ) {
-        let width = channels.len();
-        let length = width.max(lanes);
-        assert!(channels.end <= self.channels && length <= planes.row && planes.reaches(count, range.len()));
-        let zeros = Scratch::zeros(length);
+        let lanes = self.lanes;
+        let (width, length) = (channels.len(), channels.len().max(lanes));
+        self.check(images.len(), &range, &channels);
+        assert!(planes.reaches(range.len(), length));
+        let zeros = Scratch::zeros(length + self.size * self.channels);
         // Too few channels for a vector are copied to where there is room for one.
-        let mut narrow = Scratch::zeros(if width < lanes { self.size * self.size * lanes } else { 0 });
-        let mut into = [std::ptr::null_mut(); TILE];
-        for (plane, into) in into.iter_mut().enumerate().take(count) {
-            *into = planes.values[plane * planes.plane..].as_mut_ptr();
-        }
-        let last = range.end - 1;
+        let mut narrow = Scratch::take(if width < lanes { self.size * self.size * lanes } else { 0 });
         for (index, tile) in range.enumerate() {
             let place = self.place(tile);
-            self.prefetch(images.as_ptr(), last.min(tile + 1), &channels);
-            let mut from = [std::ptr::null(); TILE];
-            for row in 0..self.size {
-                for column in 0..self.size {
-                    let from = &mut from[row * self.size + column];
-                    *from = if place.inside[0].contains(&row) && place.inside[1].contains(&column) {
-                        let first = place.first + ((row * self.image[1] + column) * self.channels) as isize;
-                        let values = &images[first as usize..][channels.clone()];
-                        if width < lanes {
-                            let copy = &mut narrow[(row * self.size + column) * lanes..][..lanes];
-                            copy[..width].copy_from_slice(values);
-                            copy.as_ptr()
-                        } else {
-                            values.as_ptr()
-                        }
-                    } else {
-                        zeros.as_ptr()
-                    };
-                }
-            }
-            // SAFETY: every place of the tile has `length` values: in the image, in `narrow` or in `zeros`. So has row
-            // `index` of every plane, as was asserted; they are borrowed mutably.
-            unsafe { transform(&from, 0, &into, index * planes.row, length) };
+            let from = if width < lanes {
+                narrow.fill(0.0);
+                self.for_each_pixel(&place, |value, pixel| {
+                    let from = &images[pixel..][channels.clone()];
+                    narrow[value * lanes..][..width].copy_from_slice(from);
+                });
+                let rows = std::array::from_fn(|row| narrow.as_ptr().wrapping_add(row * self.size * lanes));
+                Grid { rows, step: lanes, inside: [0, self.size], outside: zeros.as_ptr() }
+            } else {
+                let first = images.as_ptr().wrapping_offset(place.first).wrapping_add(channels.start);
+                self.grid(&place, first, zeros.as_ptr(), |place, values| place.wrapping_add(values))
+            };
+            // SAFETY: every place of the tile has `length` values: in the image, as was checked, in `narrow` or in
+            // `zeros`, which has room for a row of pixels. So has row `index` of every plane, as was asserted.
+            unsafe { transform(&from, &planes.tile_mut(index), length) };
         }
     }
 
-    /// Transforms `planes`, of which there are `count`, into `channels` of the tiles `range` of `images`.
+    /// Transforms `planes` into `channels` of the tiles `range` of `images`, and finishes those.
     ///
     /// # Safety
     /// Nobody else uses those values meanwhile.
     pub(super) unsafe fn write(
         &self,
         planes: &Planes,
-        count: usize,
         transform: TransformFn,
-        lanes: usize,
         range: Range<usize>,
         channels: Range<usize>,
         epilogue: &Epilogue<'_>,
         images: SharedMut<'_, f32>,
     ) {
-        let width = channels.len();
-        let length = width.max(lanes);
-        assert!(channels.end <= self.channels && length <= planes.row && planes.reaches(count, range.len()));
-        let mut outside = Scratch::take(length);
+        let lanes = self.lanes;
+        let (width, length) = (channels.len(), channels.len().max(lanes));
+        self.check(images.len(), &range, &channels);
+        assert!(planes.reaches(range.len(), length));
+        let mut outside = Scratch::take(length + self.size * self.channels);
         let mut narrow = Scratch::take(if width < lanes { self.size * self.size * lanes } else { 0 });
-        let mut from = [std::ptr::null(); TILE];
-        for (plane, from) in from.iter_mut().enumerate().take(count) {
-            *from = planes.values[plane * planes.plane..].as_ptr();
-        }
-        let last = range.end - 1;
         for (index, tile) in range.enumerate() {
             let place = self.place(tile);
-            self.prefetch(images.pointer(0), last.min(tile + 1), &channels);
-            let mut into = [std::ptr::null_mut(); TILE];
-            for row in 0..self.size {
-                for column in 0..self.size {
-                    let value = row * self.size + column;
-                    into[value] = if !place.inside[0].contains(&row) || !place.inside[1].contains(&column) {
-                        outside.as_mut_ptr()
-                    } else if width < lanes {
-                        narrow[value * lanes..].as_mut_ptr()
-                    } else {
-                        let first = place.first as usize + (row * self.image[1] + column) * self.channels;
-                        // `pointer` checks that the last of the values lies in the images.
-                        let _ = images.pointer(first + channels.end);
-                        images.pointer(first + channels.start)
-                    };
-                }
-            }
+            let into = if width < lanes {
+                let narrow = narrow.as_mut_ptr();
+                let rows = std::array::from_fn(|row| narrow.wrapping_add(row * self.size * lanes));
+                Grid { rows, step: lanes, inside: [0, self.size], outside: outside.as_mut_ptr() }
+            } else {
+                let first = images.pointer(0).wrapping_offset(place.first).wrapping_add(channels.start);
+                self.grid(&place, first, outside.as_mut_ptr(), |place, values| place.wrapping_add(values))
+            };
             // SAFETY: row `index` of every plane has `length` values, as was asserted. So has every place of the tile:
-            // in the images, where they are ours by the caller's promise, or in buffers of this call.
-            unsafe { transform(&from, index * planes.row, &into, 0, length) };
+            // in the images, as was checked, where they are ours by the caller's promise, or in buffers of this call.
+            unsafe { transform(&planes.tile(index), &into, length) };
             if width < lanes {
-                for row in place.inside[0].clone() {
-                    for column in place.inside[1].clone() {
-                        let first = place.first as usize + (row * self.image[1] + column) * self.channels;
-                        // SAFETY: the caller's promise.
-                        let into = unsafe { images.range(first + channels.start..first + channels.end) };
-                        into.copy_from_slice(&narrow[(row * self.size + column) * lanes..][..width]);
-                    }
-                }
+                self.for_each_pixel(&place, |value, pixel| {
+                    // SAFETY: the caller's promise.
+                    let into = unsafe { images.range(pixel + channels.start..pixel + channels.end) };
+                    into.copy_from_slice(&narrow[value * lanes..][..width]);
+                });
             }
-            let [rows, columns] = place.inside.map(|inside| inside.len()); // a tile of outputs starts in its image
-            let region = Region { first: place.first as usize, rows, columns, row: self.image[1] * self.channels };
+            let [rows, columns] = place.inside.clone().map(|inside| inside.len());
+            let first = place.first as usize; // tiles of outputs start in their image
+            let region = Region { first, rows, columns, row: self.image[1] * self.channels };
             // SAFETY: the caller's promise.
             unsafe { epilogue.finish(region, channels.clone(), self.channels, images) };
         }
     }
 
-    /// Asks for the pixels of a tile that no tile before it has: their places follow no order that a processor guesses.
-    fn prefetch(&self, images: *const f32, tile: usize, channels: &Range<usize>) {
-        /// Floats in a cache line.
-        const LINE: usize = 16;
-        let place = self.place(tile);
+    /// Asserts that `channels` of the tiles `range` lie in images of `length` values.
+    fn check(&self, length: usize, range: &Range<usize>, channels: &Range<usize>) {
+        let tiles = length / (self.image[0] * self.image[1] * self.channels) * self.grid[0] * self.grid[1];
+        assert!(range.end <= tiles && channels.end <= self.channels, "no such tiles or channels");
+    }
+
+    /// Calls `visit(value of the tile, pixel's first value)` for the pixels of a tile that are in the image.
+    fn for_each_pixel(&self, place: &Place, mut visit: impl FnMut(usize, usize)) {
         for row in place.inside[0].clone() {
-            for column in place.inside[1].clone().skip(self.size - self.step) {
+            for column in place.inside[1].clone() {
                 let pixel = place.first + ((row * self.image[1] + column) * self.channels) as isize;
-                for channel in channels.clone().step_by(LINE) {
-                    prefetch(images.wrapping_offset(pixel + channel as isize));
+                visit(row * self.size + column, pixel as usize);
+            }
+        }
+    }
+
+    /// The places of a tile whose first value is, or would be, at `first`.
+    fn grid<P: Copy>(&self, place: &Place, first: P, outside: P, add: impl Fn(P, usize) -> P) -> Grid<P> {
+        let [rows, columns] = &place.inside;
+        Grid {
+            rows: std::array::from_fn(|row| {
+                if rows.contains(&row) { add(first, row * self.image[1] * self.channels) } else { outside }
+            }),
+            step: self.channels,
+            inside: [columns.start, columns.end],
+            outside,
+        }
+    }
+
+    /// Asks for the pixels that the tiles `range` do not share with tiles before them, while there is something else to
+    /// do: their places follow no order that a processor guesses.
+    pub(super) fn prefetch(&self, images: *const f32, range: Range<usize>, channels: &Range<usize>) {
+        for tile in range {
+            let place = self.place(tile);
+            for row in place.inside[0].clone() {
+                for column in place.inside[1].clone().skip(self.size - self.step) {
+                    let pixel = place.first + ((row * self.image[1] + column) * self.channels) as isize;
+                    for channel in channels.clone().step_by(LINE) {
+                        prefetch(images.wrapping_offset(pixel + channel as isize));
+                    }
                 }
             }
         }
