@@ -33,12 +33,16 @@ mod scratch;
 mod shape;
 
 pub use activation::{Activation, add, add_relu, gelu, gelu_gradient, relu, relu_gradient};
-pub use conv::{Algorithm, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+pub use conv::{
+    Algorithm, Pass, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics,
+};
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;
 pub use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use loss::{Targets, softmax, softmax_cross_entropy};
-pub use norm::{batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums};
+pub use norm::{
+    batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums,
+};
 pub use optimizer::{AdamW, Sgd, adamw_step, average, newton_schulz, scale, sgd_step, square_sum};
 pub use pixels::normalize;
 pub use pool::{

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
     Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, Targets, batch_norm_gradient,
-    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_input_gradient, conv2d_weight_gradient, gemm,
-    linear, linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, newton_schulz, normalize,
-    softmax_cross_entropy, square_sum,
+    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
+    max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
 };
 
 /// The system's allocator, which remembers the largest request.
@@ -67,6 +67,10 @@ impl Work {
                 conv2d_input_gradient(&shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
                 let gradient = &mut self.result[..shape.weights_len()];
                 conv2d_weight_gradient(&shape, input, &self.other[..outputs], gradient);
+                let (residual, output) = (Some(&self.other[..outputs]), &mut self.result[..outputs]);
+                conv2d_fused(&shape, input, weights, None, residual, Activation::Relu, output);
+                let [mean, variance, ..] = self.small.each_mut().map(|values| &mut values[..out_channels]);
+                conv2d_with_statistics(&shape, input, weights, None, output, mean, variance);
             });
         }
         for [batch, inputs, outputs] in [[100, 1024, 10], [33, 100, 200]] {

@@ -10,7 +10,7 @@ mod product;
 mod reduction;
 
 pub(crate) use operand::{Block, Columns, GROUP, Left, Right, Rows, scratch_len, spread, transpose};
-pub(crate) use product::{Destination, Product};
+pub(crate) use product::{Destination, Finish, Product, rows_in_task};
 pub(crate) use reduction::{Reduction, add_chunks};
 
 use std::ops::Range;
@@ -55,7 +55,7 @@ pub fn gemm(
         (Layout::Transposed, Layout::RowMajor) if n <= 2 * kernel.rows && m >= 8 * kernel.columns => {
             // A tall and narrow C, the gradient of a classifier's last layer: its transpose has no idle columns.
             let (left, right) = (Columns { values: b, stride: n }, Rows { values: a, stride: m, copy: false });
-            Product { sizes: [n, m, k], left: &left, right: &right, bias: None, accumulate }
+            Product { sizes: [n, m, k], left: &left, right: &right, bias: None, accumulate, finish: None }
                 .run(kernel, Destination::Turned(c));
         }
         (Layout::Transposed, Layout::RowMajor) => {
@@ -73,7 +73,7 @@ fn product(
     accumulate: bool,
     c: &mut [f32],
 ) {
-    Product { sizes, left, right, bias: None, accumulate }.run(kernel, Destination::Rows(c));
+    Product { sizes, left, right, bias: None, accumulate, finish: None }.run(kernel, Destination::Rows(c));
 }
 
 /// Multiplications that are worth a task of their own: some microseconds.

@@ -16,7 +16,12 @@ pub(crate) struct Product<'a, L, R> {
     /// Added to each row of C.
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) accumulate: bool,
+    /// What is done to blocks of C while they are in the cache; only of rows that go one after the other.
+    pub(crate) finish: Option<&'a Finish<'a>>,
 }
+
+/// Finishes `rows x columns` of C, which nobody else uses meanwhile.
+pub(crate) type Finish<'a> = dyn Fn(Range<usize>, Range<usize>, SharedMut<'_, f32>) + Sync + 'a;
 
 /// Where the rows of C go.
 pub(crate) enum Destination<'a> {
@@ -67,7 +72,11 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             if let Way::Straight = way {
                 let target = Target { c, first: row * n + column, row: n, bias: &bias, accumulate: self.accumulate };
                 // SAFETY: the blocks of C of different tasks do not overlap.
-                return unsafe { self.compute(kernel, rows, columns, panels, target) };
+                unsafe { self.compute(kernel, rows.clone(), columns.clone(), panels, target) };
+                if let Some(finish) = self.finish {
+                    finish(rows, columns, c);
+                }
+                return;
             }
             let width = columns.len();
             let mut aside = Scratch::take(rows.len() * width);
@@ -176,6 +185,11 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         padded[..bias.len()].copy_from_slice(bias);
         padded
     }
+}
+
+/// Rows of C that a task has.
+pub(crate) fn rows_in_task(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> usize {
+    cut(kernel, [m.max(1), n, k])[0]
 }
 
 /// Rows and columns of a task: whole blocks of A and wide panels of B where there are enough of them, less where there

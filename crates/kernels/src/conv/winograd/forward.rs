@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::epilogue::Epilogue;
 use super::super::patches::Patches;
+use super::super::statistics::gather;
 use super::tiles::{Planes, Tiles};
 use crate::arch::{Grid, LINE, MicroKernel, Transforms};
 use crate::gemm::{Block, Panels, Right, Target, multiply, step_blocks, wanted_tasks};
@@ -33,10 +34,22 @@ const WEIGHT_CHANNELS: usize = 32;
 
 /// How the work is cut; it depends on the sizes alone.
 struct Cut {
-    /// Tiles in a block.
+    /// Tiles of all images, and in a block.
+    all: usize,
     tiles: usize,
     /// Output channels in a task: a multiple of `PASS`.
     channels: usize,
+}
+
+impl Cut {
+    fn blocks(&self) -> usize {
+        self.all.div_ceil(self.tiles)
+    }
+
+    /// The tiles of a block.
+    fn range(&self, block: usize) -> Range<usize> {
+        block * self.tiles..self.all.min((block + 1) * self.tiles)
+    }
 }
 
 /// The transformed weights: for each pass of output channels, for each plane, panels of them.
@@ -47,37 +60,46 @@ struct Weights {
 }
 
 impl<R: Right> Convolution<'_, R> {
-    pub(crate) fn run(&self, output: &mut [f32]) {
-        let (inputs, outputs) = (self.input_tiles(), self.output_tiles());
-        let tiles = self.batch * outputs.grid[0] * outputs.grid[1];
-        if tiles == 0 {
-            return;
-        }
-        let weights = self.transform_weights();
-        let cut = self.cut(tiles);
-        let blocks = tiles.div_ceil(cut.tiles);
-        let output = SharedMut::new(output);
-        parallel::for_each(blocks * self.out_channels.div_ceil(cut.channels), |task| {
-            let (block, part) = (task % blocks * cut.tiles, task / blocks * cut.channels);
-            let range = block..tiles.min(block + cut.tiles);
-            let channels = part..self.out_channels.min(part + cut.channels);
-            // SAFETY: every task has tiles or channels of its own.
-            unsafe { self.compute([&inputs, &outputs], range, channels, &weights, output) };
+    /// Overwrites `output`, and `statistics`, the mean and variance of its channels, where they are wanted.
+    pub(crate) fn run(&self, output: &mut [f32], statistics: Option<[&mut [f32]; 2]>) {
+        let cut = self.cut();
+        let Some(statistics) = statistics else { return self.compute_all(&cut, output) };
+        let tiles = self.output_tiles();
+        let pixels = |block| tiles.regions(cut.range(block)).map(|region| region.rows * region.columns).sum();
+        gather((0..cut.blocks()).map(pixels), statistics, |gather| {
+            let epilogue = Epilogue { gather: Some(gather), ..self.epilogue };
+            Convolution { epilogue, ..*self }.compute_all(&cut, output);
         });
     }
 
-    /// One task: `channels` of the outputs of the tiles `range`.
+    fn compute_all(&self, cut: &Cut, output: &mut [f32]) {
+        let blocks = cut.blocks();
+        if blocks == 0 {
+            return;
+        }
+        let weights = self.transform_weights();
+        let output = SharedMut::new(output);
+        parallel::for_each(blocks * self.out_channels.div_ceil(cut.channels), |task| {
+            let (block, part) = (task % blocks, task / blocks * cut.channels);
+            let channels = part..self.out_channels.min(part + cut.channels);
+            // SAFETY: every task has tiles or channels of its own.
+            unsafe { self.compute(block, cut.range(block), channels, &weights, output) };
+        });
+    }
+
+    /// One task: `channels` of the outputs of a block, of the tiles `range`.
     ///
     /// # Safety
     /// Nobody else uses those outputs meanwhile.
     unsafe fn compute(
         &self,
-        [inputs, outputs]: [&Tiles; 2],
+        block: usize,
         range: Range<usize>,
         channels: Range<usize>,
         weights: &Weights,
         output: SharedMut<'_, f32>,
     ) {
+        let (inputs, outputs) = (self.input_tiles(), self.output_tiles());
         let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
         let mut transformed = Planes::take(self.transforms.inputs, range.len(), ins, width);
         inputs.read(self.patches.images, range.clone(), 0..ins, self.transforms.input, &mut transformed);
@@ -110,9 +132,10 @@ impl<R: Right> Convolution<'_, R> {
                 }
             }
             // SAFETY: the caller's promise.
-            unsafe {
-                outputs.write(&products, self.transforms.output, range.clone(), pass, &self.epilogue, output);
-            }
+            unsafe { outputs.write(&products, self.transforms.output, range.clone(), pass.clone(), output) };
+            let regions = outputs.regions(range.clone());
+            // SAFETY: the caller's promise.
+            unsafe { self.epilogue.finish(block, regions, pass, self.out_channels, output) };
         }
     }
 
@@ -142,10 +165,12 @@ impl<R: Right> Convolution<'_, R> {
         }
     }
 
-    fn cut(&self, tiles: usize) -> Cut {
+    fn cut(&self) -> Cut {
         let (rows, ins, outs) = (self.kernel.rows, self.patches.channels, self.out_channels);
+        let [height, width] = self.output_tiles().grid;
+        let tiles = self.batch * height * width;
         let wanted = wanted_tasks(self.planes() * tiles * ins * outs);
-        let (mut block, mut channels) = (TILES.min(tiles).next_multiple_of(rows), outs.next_multiple_of(PASS));
+        let (mut block, mut channels) = (TILES.min(tiles).max(1).next_multiple_of(rows), outs.next_multiple_of(PASS));
         while tiles.div_ceil(block) * outs.div_ceil(channels) < wanted {
             // Tasks that share tiles each transform the input for themselves.
             if block > 2 * rows {
@@ -156,7 +181,7 @@ impl<R: Right> Convolution<'_, R> {
                 break;
             }
         }
-        Cut { tiles: block, channels }
+        Cut { all: tiles, tiles: block, channels }
     }
 
     fn transform_weights(&self) -> Weights {

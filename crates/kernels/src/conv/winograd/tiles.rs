@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::super::epilogue::{Epilogue, Region};
+use super::super::epilogue::Region;
 use crate::arch::{GRID_ROWS, Grid, LINE, TransformFn, prefetch};
 use crate::parallel::SharedMut;
 use crate::scratch::Scratch;
@@ -115,7 +115,7 @@ impl Tiles {
         }
     }
 
-    /// Transforms `planes` into `channels` of the tiles `range` of `images`, and finishes those.
+    /// Transforms `planes` into `channels` of the tiles `range` of `images`.
     ///
     /// # Safety
     /// Nobody else uses those values meanwhile.
@@ -125,7 +125,6 @@ impl Tiles {
         transform: TransformFn,
         range: Range<usize>,
         channels: Range<usize>,
-        epilogue: &Epilogue<'_>,
         images: SharedMut<'_, f32>,
     ) {
         let lanes = self.lanes;
@@ -154,12 +153,16 @@ impl Tiles {
                     into.copy_from_slice(&narrow[value * lanes..][..width]);
                 });
             }
-            let [rows, columns] = place.inside.clone().map(|inside| inside.len());
-            let first = place.first as usize; // tiles of outputs start in their image
-            let region = Region { first, rows, columns, row: self.image[1] * self.channels };
-            // SAFETY: the caller's promise.
-            unsafe { epilogue.finish(region, channels.clone(), self.channels, images) };
         }
+    }
+
+    /// The pixels of the tiles `range` that are in their images, where all tiles start.
+    pub(super) fn regions(&self, range: Range<usize>) -> impl Iterator<Item = Region> {
+        range.map(|tile| {
+            let place = self.place(tile);
+            let [rows, columns] = place.inside.map(|inside| inside.len());
+            Region { first: place.first as usize, rows, columns, row: self.image[1] * self.channels }
+        })
     }
 
     /// Asserts that `channels` of the tiles `range` lie in images of `length` values.
