@@ -29,6 +29,12 @@ const PASS: usize = 64;
 /// at up to 64 channels the block's planes stay in the second-level cache. From 24 to 96 the times differ little.
 const TILES: usize = 48;
 
+/// Tasks that are enough: more would read the weights more often.
+const TASKS: usize = 12;
+
+/// Input channels from which on the weights of a block outgrow the caches close by.
+const MANY: usize = 256;
+
 /// Input channels whose weights are transformed at a time: nine panels of them stay in the first-level cache.
 const WEIGHT_CHANNELS: usize = 32;
 
@@ -169,14 +175,17 @@ impl<R: Right> Convolution<'_, R> {
         let (rows, ins, outs) = (self.kernel.rows, self.patches.channels, self.out_channels);
         let [height, width] = self.output_tiles().grid;
         let tiles = self.batch * height * width;
-        let wanted = wanted_tasks(self.planes() * tiles * ins * outs);
+        let wanted = wanted_tasks(self.planes() * tiles * ins * outs).min(TASKS);
         let (mut block, mut channels) = (TILES.min(tiles).max(1).next_multiple_of(rows), outs.next_multiple_of(PASS));
         while tiles.div_ceil(block) * outs.div_ceil(channels) < wanted {
-            // Tasks that share tiles each transform the input for themselves.
-            if block > 2 * rows {
+            // Blocks read all weights of their channels, and tasks that share tiles each transform the input for
+            // themselves: of many input channels, that is little beside the weights.
+            if channels > 2 * PASS && (ins >= MANY || block <= 4 * rows) {
+                channels = (channels / 2).next_multiple_of(PASS);
+            } else if block > 4 * rows || channels <= PASS && block > 2 * rows {
                 block = (block / 2).next_multiple_of(rows);
             } else if channels > PASS {
-                channels = (channels / 2).next_multiple_of(PASS);
+                channels = PASS;
             } else {
                 break;
             }

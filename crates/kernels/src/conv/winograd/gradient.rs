@@ -19,8 +19,8 @@ pub(crate) struct WeightGradient<'a> {
     pub(crate) output_gradient: &'a [f32],
 }
 
-/// Input and output channels of a task at most: their sums take 36 x 64 KiB.
-const CHANNELS: usize = 128;
+/// Input and output channels of a task at most: their sums take 36 x 32 KiB.
+const CHANNELS: [usize; 2] = [64, 128];
 
 /// Tiles in a block: enough that the sums, which every block adds to, are not all that is moved.
 const TILES: usize = 72;
@@ -152,12 +152,12 @@ impl WeightGradient<'_> {
 
     fn cut(&self, tiles: usize) -> Cut {
         let (ins, outs) = (self.shape.in_channels, self.shape.out_channels);
-        let even = |channels: usize, unit: usize| channels.div_ceil(channels.div_ceil(CHANNELS)).next_multiple_of(unit);
-        let channels = [even(ins, self.kernel.rows), even(outs, self.kernel.columns)];
+        let even = |channels: usize, most: usize| channels.div_ceil(channels.div_ceil(most)).next_multiple_of(8);
+        let channels = [even(ins, CHANNELS[0]), even(outs, CHANNELS[1])];
         let parts = ins.div_ceil(channels[0]) * outs.div_ceil(channels[1]);
         let planes = self.transforms.inputs * self.transforms.inputs;
         let wanted = wanted_tasks(planes.saturating_mul(tiles).saturating_mul(ins * outs));
-        let chunks = wanted.div_ceil(parts).min(tiles.div_ceil(TILES)).min(CHUNKS);
+        let chunks = wanted.div_ceil(parts).min(tiles.div_ceil(2 * TILES)).min(CHUNKS);
         Cut { chunk: tiles.div_ceil(chunks).next_multiple_of(8), channels }
     }
 }
