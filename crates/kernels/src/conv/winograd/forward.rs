@@ -123,6 +123,9 @@ impl<R: Right> Convolution<'_, R> {
                 let mut target = Target { c: shared, first, row, bias: &[], accumulate: false };
                 let share = [number, number + 1].map(|part| range.start + range.len() * part / count);
                 outputs.prefetch(output.pointer(0), share[0]..share[1], &pass);
+                if let Some(residual) = self.epilogue.residual {
+                    outputs.prefetch(residual.as_ptr(), share[0]..share[1], &pass);
+                }
                 for steps in step_blocks(ins, self.kernel.depth) {
                     let left = Block {
                         values: &left[steps.start..],
@@ -138,11 +141,10 @@ impl<R: Right> Convolution<'_, R> {
                 }
             }
             // SAFETY: the caller's promise.
-            unsafe { outputs.write(&products, self.transforms.output, range.clone(), pass.clone(), output) };
-            let regions = outputs.regions(range.clone());
-            // SAFETY: the caller's promise.
-            unsafe { self.epilogue.finish(block, regions, pass, self.out_channels, output) };
+            unsafe { outputs.write(&products, self.transforms.output, range.clone(), pass, output) };
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.epilogue.finish(block, outputs.regions(range), channels, self.out_channels, output) };
     }
 
     fn planes(&self) -> usize {

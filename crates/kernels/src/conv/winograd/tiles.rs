@@ -156,12 +156,24 @@ impl Tiles {
         }
     }
 
-    /// The pixels of the tiles `range` that are in their images, where all tiles start.
+    /// The pixels of the tiles `range` that are in their images, where all tiles start: a region for each run of tiles
+    /// next to each other.
     pub(super) fn regions(&self, range: Range<usize>) -> impl Iterator<Item = Region> {
-        range.map(|tile| {
-            let place = self.place(tile);
-            let [rows, columns] = place.inside.map(|inside| inside.len());
-            Region { first: place.first as usize, rows, columns, row: self.image[1] * self.channels }
+        let columns = self.grid[1];
+        let mut tile = range.start;
+        std::iter::from_fn(move || {
+            if tile == range.end {
+                return None;
+            }
+            let count = (columns - tile % columns).min(range.end - tile);
+            let (first, last) = (self.place(tile), self.place(tile + count - 1));
+            tile += count;
+            Some(Region {
+                first: first.first as usize,
+                rows: first.inside[0].len(),
+                columns: (count - 1) * self.step + last.inside[1].len(),
+                row: self.image[1] * self.channels,
+            })
         })
     }
 
