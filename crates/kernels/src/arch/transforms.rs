@@ -73,19 +73,35 @@ macro_rules! transforms {
             weight_gradient: weight_gradient_4,
         };
 
-        super::transforms::both_axes!($(#[$features])* input_2 = input_axis_2: 0 1 2 3 => 0 1 2 3);
-        super::transforms::both_axes!($(#[$features])* weights_2 = weights_axis_2: 0 1 2 => 0 1 2 3);
-        super::transforms::both_axes!($(#[$features])* output_2 = output_axis_2: 0 1 2 3 => 0 1);
-        super::transforms::both_axes!($(#[$features])* output_gradient_2 = output_gradient_axis_2: 0 1 => 0 1 2 3);
-        super::transforms::both_axes!($(#[$features])* weight_gradient_2 = weight_gradient_axis_2: 0 1 2 3 => 0 1 2);
-        super::transforms::both_axes!($(#[$features])* input_4 = input_axis_4: 0 1 2 3 4 5 => 0 1 2 3 4 5);
-        super::transforms::both_axes!($(#[$features])* weights_4 = weights_axis_4: 0 1 2 => 0 1 2 3 4 5);
-        super::transforms::both_axes!($(#[$features])* output_4 = output_axis_4: 0 1 2 3 4 5 => 0 1 2 3);
         super::transforms::both_axes!(
-            $(#[$features])* output_gradient_4 = output_gradient_axis_4: 0 1 2 3 => 0 1 2 3 4 5
+            $(#[$features])* input_2 = input_axis_2, edges (true, false): 0 1 2 3 => 0 1 2 3
         );
         super::transforms::both_axes!(
-            $(#[$features])* weight_gradient_4 = weight_gradient_axis_4: 0 1 2 3 4 5 => 0 1 2
+            $(#[$features])* weights_2 = weights_axis_2, edges (false, false): 0 1 2 => 0 1 2 3
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* output_2 = output_axis_2, edges (false, true): 0 1 2 3 => 0 1
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* output_gradient_2 = output_gradient_axis_2, edges (true, false): 0 1 => 0 1 2 3
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* weight_gradient_2 = weight_gradient_axis_2, edges (false, false): 0 1 2 3 => 0 1 2
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* input_4 = input_axis_4, edges (true, false): 0 1 2 3 4 5 => 0 1 2 3 4 5
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* weights_4 = weights_axis_4, edges (false, false): 0 1 2 => 0 1 2 3 4 5
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* output_4 = output_axis_4, edges (false, true): 0 1 2 3 4 5 => 0 1 2 3
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* output_gradient_4 = output_gradient_axis_4, edges (true, false): 0 1 2 3 => 0 1 2 3 4 5
+        );
+        super::transforms::both_axes!(
+            $(#[$features])* weight_gradient_4 = weight_gradient_axis_4, edges (false, false): 0 1 2 3 4 5 => 0 1 2
         );
 
         // m = 2, the points 0, 1, -1 and infinity.
@@ -208,9 +224,13 @@ macro_rules! transforms {
 }
 pub(super) use transforms;
 
-/// Makes a [`TransformFn`] of a function along one axis.
+/// Makes a [`TransformFn`] of a function along one axis; `edges` says whether columns of what is read, and of what is
+/// written, may be outside.
 macro_rules! both_axes {
-    ($(#[$features:meta])* $name:ident = $axis:ident: $($input:literal)* => $($output:literal)*) => {
+    (
+        $(#[$features:meta])* $name:ident = $axis:ident, edges ($from:literal, $into:literal):
+        $($input:literal)* => $($output:literal)*
+    ) => {
         /// # Safety
         /// As [`super::transforms::TransformFn`] says.
         $(#[$features])*
@@ -224,7 +244,7 @@ macro_rules! both_axes {
                 channel = channel.min(length - LANES);
                 let mut half = [[zero(); INPUTS]; OUTPUTS];
                 for column in 0..INPUTS {
-                    let inside = from.inside[0] <= column && column < from.inside[1];
+                    let inside = !$from || from.inside[0] <= column && column < from.inside[1];
                     let (rows, place) =
                         if inside { (&from.rows[..INPUTS], column * from.step + channel) } else { (&outside[..], channel) };
                     // SAFETY: all of these places can be read.
@@ -234,7 +254,7 @@ macro_rules! both_axes {
                 for (row, half) in half.into_iter().enumerate() {
                     let values = $axis(half);
                     $({
-                        let inside = into.inside[0] <= $output && $output < into.inside[1];
+                        let inside = !$into || into.inside[0] <= $output && $output < into.inside[1];
                         let place = if inside { into.rows[row].wrapping_add($output * into.step) } else { into.outside };
                         // SAFETY: all of these places can be written.
                         unsafe { store(place.wrapping_add(channel), values[$output]) };
