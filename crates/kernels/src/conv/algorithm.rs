@@ -72,7 +72,11 @@ impl Algorithm {
             Pass::InputGradient => (outs, ins, [shape.height, shape.width]),
         };
         let algorithms = [Self::Direct, Self::Winograd2, Self::Winograd4];
-        let cost = |algorithm: &Self| algorithm.cost(shape.batch, out, from, into);
+        let cost = |algorithm: &Self| {
+            // The direct algorithm gathers and turns patches for gradients of weights, which takes its time.
+            let turned = *algorithm == Self::Direct && pass == Pass::WeightGradient;
+            algorithm.cost(shape.batch, out, from, into) * if turned { 1.2 } else { 1.0 }
+        };
         algorithms.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
     }
 
@@ -121,6 +125,7 @@ mod tests {
             assert_eq!(choice(1, 4, 512, 512, pass), Algorithm::Direct);
         }
         assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Direct);
+        assert_eq!(choice(128, 32, 3, 32, Pass::WeightGradient), Algorithm::Winograd4);
     }
 
     #[test]
