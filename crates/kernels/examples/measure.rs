@@ -1,12 +1,16 @@
 //! Prints how fast the kernels are on this machine: `cargo run --release -p percept-kernels --example measure [FILTER]`.
-//! `RAYON_NUM_THREADS` sets the threads, `PERCEPT_ISA` the instruction set. Figures are medians of a few runs.
+//! `RAYON_NUM_THREADS` sets the threads, `PERCEPT_ISA` the instruction set. Figures are medians of a few runs; what is
+//! compared runs in turn. GFLOP/s of convolutions are those of the direct algorithm, whatever computes them, and so may
+//! pass the peak, which is that of multiply-adds in registers on as many threads.
 
+use std::hint::black_box;
 use std::time::Instant;
 
 use percept_kernels::{
-    Activation, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, Sgd, Targets, add_relu, batch_norm_gradient,
-    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_input_gradient, conv2d_weight_gradient, gemm,
-    linear, linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, normalize, sgd_step,
+    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, Pass, PoolShape, Sgd, ShapeError, Targets,
+    add_relu, batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d,
+    conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics, gemm, linear,
+    linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, normalize, sgd_step,
     softmax_cross_entropy,
 };
 
@@ -18,7 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         products(&filter);
         linear_layers(&filter);
         passes(&filter);
-        convolutions(&filter)
+        convolutions(&filter)?;
+        fused(&filter)
     })?;
     Ok(())
 }
@@ -59,39 +64,170 @@ fn linear_layers(filter: &str) {
     }
 }
 
-fn convolutions(filter: &str) -> Result<(), percept_kernels::ShapeError> {
-    let shapes = [
-        ConvShape::new([32, 32, 32, 64], 64, [3, 3], 1, 1)?,
-        ConvShape::new([32, 32, 32, 3], 32, [3, 3], 1, 1)?,
-        ConvShape::new([32, 32, 32, 32], 32, [3, 3], 1, 1)?,
-        ConvShape::new([32, 16, 16, 128], 128, [3, 3], 1, 1)?,
-        ConvShape::new([32, 4, 4, 512], 512, [3, 3], 1, 1)?,
-        ConvShape::new([32, 32, 32, 64], 128, [3, 3], 2, 1)?,
-        ConvShape::new([32, 32, 32, 64], 128, [1, 1], 2, 0)?,
-        ConvShape::new([32, 32, 32, 64], 64, [1, 1], 1, 0)?,
-        ConvShape::new([8, 112, 112, 3], 64, [7, 7], 2, 3)?,
-    ];
-    for shape in shapes {
+/// Batch, size of the square image, input and output channels, kernel, stride, padding: the layers of small CNNs and of
+/// a residual network for small images, in training and at batch 1, and some others.
+const CONVOLUTIONS: [[usize; 7]; 28] = [
+    [128, 32, 3, 32, 3, 1, 1],
+    [128, 32, 32, 32, 3, 1, 1],
+    [128, 16, 32, 64, 3, 1, 1],
+    [128, 16, 64, 64, 3, 1, 1],
+    [128, 8, 64, 128, 3, 1, 1],
+    [128, 8, 128, 128, 3, 1, 1],
+    [128, 31, 24, 32, 3, 1, 1],
+    [128, 15, 32, 32, 3, 1, 1],
+    [128, 15, 32, 128, 3, 1, 1],
+    [128, 7, 128, 128, 3, 1, 1],
+    [128, 3, 128, 128, 3, 1, 1],
+    [128, 2, 128, 128, 3, 1, 1],
+    [128, 32, 64, 64, 3, 1, 1],
+    [128, 16, 128, 128, 3, 1, 1],
+    [128, 8, 256, 256, 3, 1, 1],
+    [128, 4, 512, 512, 3, 1, 1],
+    [1, 32, 32, 32, 3, 1, 1],
+    [1, 16, 64, 64, 3, 1, 1],
+    [1, 8, 128, 128, 3, 1, 1],
+    [1, 32, 64, 64, 3, 1, 1],
+    [1, 16, 128, 128, 3, 1, 1],
+    [1, 8, 256, 256, 3, 1, 1],
+    [1, 4, 512, 512, 3, 1, 1],
+    [32, 32, 64, 128, 3, 2, 1],
+    [32, 32, 64, 128, 1, 2, 0],
+    [32, 32, 64, 64, 1, 1, 0],
+    [8, 112, 3, 64, 7, 2, 3],
+    [32, 28, 32, 32, 5, 1, 2],
+];
+
+fn convolutions(filter: &str) -> Result<(), ShapeError> {
+    let peak = peak();
+    println!("peak: {:.1} GFLOP/s", 1e-9 * peak);
+    for [batch, size, ins, outs, kernel, stride, padding] in CONVOLUTIONS {
+        let shape = ConvShape::new([batch, size, size, ins], outs, [kernel; 2], stride, padding)?;
         let (input, weights) = (values(shape.input_len()), values(shape.weights_len()));
         let gradient = values(shape.output_len());
-        let [kernel, _] = shape.kernel;
-        let name = format!(
-            "conv {kernel}x{kernel}/{} {}->{} {}x{}x{}",
-            shape.stride, shape.in_channels, shape.out_channels, shape.batch, shape.height, shape.width
-        );
-        let work = shape.multiply_adds() as usize;
-        let mut output = vec![0.0; shape.output_len()];
-        arithmetic(filter, &format!("{name} forward"), work, || conv2d(&shape, &input, &weights, None, &mut output));
-        let mut output = vec![0.0; shape.input_len()];
-        arithmetic(filter, &format!("{name} input gradient"), work, || {
-            conv2d_input_gradient(&shape, &gradient, &weights, &mut output);
-        });
-        let mut output = vec![0.0; shape.weights_len()];
-        arithmetic(filter, &format!("{name} weight gradient"), work, || {
-            conv2d_weight_gradient(&shape, &input, &gradient, &mut output);
-        });
+        let [mut output, mut input_gradient, mut weight_gradient] =
+            [shape.output_len(), shape.input_len(), shape.weights_len()].map(|length| vec![0.0; length]);
+        for pass in [Pass::Forward, Pass::InputGradient, Pass::WeightGradient] {
+            let name = format!("conv {kernel}x{kernel}/{stride} {ins}->{outs} {batch}x{size}x{size} {pass:?}");
+            if !name.contains(filter) {
+                continue;
+            }
+            let chosen = Algorithm::of(&shape, pass);
+            let mut algorithms = vec![Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
+            algorithms.retain(|algorithm| algorithm.run(|| Algorithm::of(&shape, pass)) == *algorithm);
+            let times = medians(algorithms.len(), |index| {
+                algorithms[index].run(|| match pass {
+                    Pass::Forward => conv2d(&shape, &input, &weights, None, &mut output),
+                    Pass::InputGradient => conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient),
+                    Pass::WeightGradient => conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient),
+                });
+            });
+            for (algorithm, seconds) in algorithms.into_iter().zip(&times) {
+                let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
+                println!(
+                    "{name:46} {:10} {:8.3} ms {:6.1} GFLOP/s {:4.0} % of peak  x{:.2}{}",
+                    format!("{algorithm:?}"),
+                    seconds * 1e3,
+                    1e-9 * rate,
+                    100.0 * rate / peak,
+                    times[0] / seconds,
+                    if algorithm == chosen { " chosen" } else { "" }
+                );
+            }
+        }
     }
     Ok(())
+}
+
+/// What fusing saves: first the convolution and what follows it one after the other, then as one.
+fn fused(filter: &str) -> Result<(), ShapeError> {
+    for [batch, size, ins, outs, kernel, stride, padding] in CONVOLUTIONS.into_iter().take(16) {
+        let shape = ConvShape::new([batch, size, size, ins], outs, [kernel; 2], stride, padding)?;
+        let norm = NormShape::new(shape.output_len() / outs, outs)?;
+        let (input, weights, residual) =
+            (values(shape.input_len()), values(shape.weights_len()), values(shape.output_len()));
+        let (scale, shift) = (values(outs), values(outs));
+        let [mut output, mut normed] = [0; 2].map(|_| vec![0.0; shape.output_len()]);
+        let [mut mean, mut variance] = [0; 2].map(|_| vec![0.0; outs]);
+        let report = |name: &str, times: Vec<f64>| {
+            let [apart, fused] = [times[0] * 1e3, times[1] * 1e3];
+            println!("{name:46} apart {apart:8.3} ms, fused {fused:8.3} ms  x{:.2}", apart / fused);
+        };
+        let relu = Activation::Relu;
+        let name = format!("fused norm {ins}->{outs} {batch}x{size}x{size}");
+        if name.contains(filter) {
+            report(
+                &name,
+                medians(2, |index| {
+                    let (mean, variance) = (&mut mean, &mut variance);
+                    if index == 0 {
+                        conv2d(&shape, &input, &weights, None, &mut output);
+                        batch_norm_train(&norm, &output, &scale, &shift, 1e-5, relu, &mut normed, mean, variance);
+                    } else {
+                        conv2d_with_statistics(&shape, &input, &weights, None, &mut output, mean, variance);
+                        batch_norm_apply(&norm, &output, mean, variance, &scale, &shift, 1e-5, relu, &mut normed);
+                    }
+                }),
+            );
+        }
+        let name = format!("fused residual {ins}->{outs} {batch}x{size}x{size}");
+        if name.contains(filter) {
+            report(
+                &name,
+                medians(2, |index| {
+                    if index == 0 {
+                        conv2d(&shape, &input, &weights, Some(&shift), &mut output);
+                        add_relu(&mut output, &residual);
+                    } else {
+                        conv2d_fused(&shape, &input, &weights, Some(&shift), Some(&residual), relu, &mut output);
+                    }
+                }),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Multiplications and additions a second, of all threads together: twelve chains of fused ones, all in registers.
+fn peak() -> f64 {
+    const ROUNDS: usize = 100_000;
+    let mut rate = 0.0f64;
+    for _ in 0..20 {
+        let before = Instant::now();
+        let done: usize = rayon::broadcast(|_| multiply_adds(black_box(ROUNDS))).into_iter().sum();
+        rate = rate.max(2.0 * done as f64 / before.elapsed().as_secs_f64());
+    }
+    rate
+}
+
+/// Makes `rounds` of multiply-adds and says how many they were.
+fn multiply_adds(rounds: usize) -> usize {
+    const CHAINS: usize = 12;
+    #[cfg(target_arch = "x86_64")]
+    if Isa::current() != Isa::Portable {
+        use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps};
+        #[target_feature(enable = "avx2,fma")]
+        fn chains(rounds: usize) {
+            let (factor, start) = (_mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(3.0)));
+            let mut sums = [start; CHAINS];
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = _mm256_fmadd_ps(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+        // SAFETY: the other instruction sets of x86-64 have these two.
+        unsafe { chains(rounds) };
+        return rounds * CHAINS * 8;
+    }
+    let (factor, mut sums) = (black_box(0.5f32), [black_box(3.0f32); 4 * CHAINS]);
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = *sum * factor + factor;
+        }
+    }
+    black_box(sums);
+    rounds * sums.len()
 }
 
 /// What goes through memory: the figure counts the bytes that have to be read and written.
@@ -169,16 +305,26 @@ fn arithmetic(filter: &str, name: &str, multiply_adds: usize, run: impl FnMut())
 
 /// The median time of a run in seconds, over a fifth of a second.
 fn median(mut run: impl FnMut()) -> f64 {
-    run();
+    medians(1, |_| run())[0]
+}
+
+/// The median time in seconds of each of `count` things that run in turn, a fifth of a second for each.
+fn medians(count: usize, mut run: impl FnMut(usize)) -> Vec<f64> {
+    (0..count).for_each(&mut run);
     let start = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < 3 || start.elapsed().as_secs_f64() < 0.2 {
-        let before = Instant::now();
-        run();
-        times.push(before.elapsed().as_secs_f64());
+    let mut times = vec![Vec::new(); count];
+    while times[0].len() < 3 || start.elapsed().as_secs_f64() < 0.2 * count as f64 {
+        for (index, times) in times.iter_mut().enumerate() {
+            let before = Instant::now();
+            run(index);
+            times.push(before.elapsed().as_secs_f64());
+        }
     }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    let middle = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    times.into_iter().map(middle).collect()
 }
 
 /// Values between -1 and 1 without a pattern.

@@ -9,7 +9,8 @@
 //! * The same bits come out whatever the number of rayon's threads: work is cut by its size, every value is computed
 //!   by one task, and what has to be summed across tasks is summed in a fixed order.
 //! * NaN and infinity pass through as IEEE 754 says; the zeros of a padding take part, so that infinite weights at a
-//!   border may give NaN.
+//!   border may give NaN. Only a convolution by Winograd's algorithm (see [`Algorithm`]) does not keep to it: there a
+//!   NaN or infinity may make NaN of every output of the tiles (4 x 4 outputs at most) that see it.
 //! * The instruction set is chosen once: see [`Isa`].
 //! * Scratch memory belongs to the threads and is kept: in the steady state nothing large is allocated. Whoever makes
 //!   many small calls should make them inside `rayon::ThreadPool::install`, which saves a change of threads for each.
@@ -32,12 +33,16 @@ mod scratch;
 mod shape;
 
 pub use activation::{Activation, add, add_relu, gelu, gelu_gradient, relu, relu_gradient};
-pub use conv::{conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+pub use conv::{
+    Algorithm, Pass, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics,
+};
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;
 pub use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use loss::{Targets, softmax, softmax_cross_entropy};
-pub use norm::{batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums};
+pub use norm::{
+    batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums,
+};
 pub use optimizer::{AdamW, Sgd, adamw_step, average, newton_schulz, scale, sgd_step, square_sum};
 pub use pixels::normalize;
 pub use pool::{

@@ -16,7 +16,7 @@ pub fn linear(shape: &LinearShape, input: &[f32], weights: &[f32], bias: Option<
     let kernel = MicroKernel::of(Isa::current());
     let left = Rows { values: input, stride: inputs, copy: outputs > 3 * kernel.columns };
     let right = Rows { values: weights, stride: outputs, copy: false };
-    Product { sizes: [batch, outputs, inputs], left: &left, right: &right, bias, accumulate: false }
+    Product { sizes: [batch, outputs, inputs], left: &left, right: &right, bias, accumulate: false, finish: None }
         .run(kernel, Destination::Rows(output));
 }
 

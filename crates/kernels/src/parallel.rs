@@ -62,6 +62,10 @@ impl<'a, T> SharedMut<'a, T> {
         Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
     /// The values of `range`.
     ///
     /// # Safety

@@ -4,10 +4,10 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
-    Activation, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, Targets, batch_norm_gradient,
-    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_input_gradient, conv2d_weight_gradient, gemm,
-    linear, linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, newton_schulz, normalize,
-    softmax_cross_entropy, square_sum,
+    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, Targets, batch_norm_gradient,
+    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
+    max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
 };
 
 /// The system's allocator, which remembers the largest request.
@@ -51,16 +51,27 @@ struct Work {
 
 impl Work {
     fn run(&mut self) {
-        for (input, out_channels, stride) in
-            [([4, 16, 16, 32], 48, 1), ([4, 16, 16, 32], 48, 2), ([4, 32, 32, 3], 32, 1)]
-        {
+        for (algorithm, input, out_channels, stride) in [
+            (Algorithm::Direct, [4, 16, 16, 32], 48, 1),
+            (Algorithm::Direct, [4, 16, 16, 32], 48, 2),
+            (Algorithm::Direct, [4, 32, 32, 3], 32, 1),
+            (Algorithm::Winograd2, [4, 16, 16, 32], 48, 1),
+            (Algorithm::Winograd4, [4, 16, 16, 32], 48, 1),
+            (Algorithm::Winograd4, [4, 15, 15, 3], 5, 1),
+        ] {
             let shape = ConvShape::new(input, out_channels, [3, 3], stride, 1).expect("a shape");
             let (inputs, outputs) = (shape.input_len(), shape.output_len());
             let (input, weights) = (&self.big[..inputs], &self.other[..shape.weights_len()]);
-            conv2d(&shape, input, weights, Some(&self.small[0][..out_channels]), &mut self.result[..outputs]);
-            conv2d_input_gradient(&shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
-            let gradient = &mut self.result[..shape.weights_len()];
-            conv2d_weight_gradient(&shape, input, &self.other[..outputs], gradient);
+            algorithm.run(|| {
+                conv2d(&shape, input, weights, Some(&self.small[0][..out_channels]), &mut self.result[..outputs]);
+                conv2d_input_gradient(&shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
+                let gradient = &mut self.result[..shape.weights_len()];
+                conv2d_weight_gradient(&shape, input, &self.other[..outputs], gradient);
+                let (residual, output) = (Some(&self.other[..outputs]), &mut self.result[..outputs]);
+                conv2d_fused(&shape, input, weights, None, residual, Activation::Relu, output);
+                let [mean, variance, ..] = self.small.each_mut().map(|values| &mut values[..out_channels]);
+                conv2d_with_statistics(&shape, input, weights, None, output, mean, variance);
+            });
         }
         for [batch, inputs, outputs] in [[100, 1024, 10], [33, 100, 200]] {
             let shape = LinearShape::new(batch, inputs, outputs).expect("a shape");

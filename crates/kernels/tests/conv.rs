@@ -1,11 +1,11 @@
-//! Convolutions and their gradients against the reference.
+//! Convolutions and their gradients by the direct algorithm against the reference; Winograd's is in winograd.rs.
 //!
 //! Tolerance: 1e-6 times the square root of the number of terms, which are at most 1 each.
 
 mod common;
 
 use common::{Random, assert_close, assert_same_bits, on_every_isa, widen};
-use percept_kernels::{ConvShape, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
+use percept_kernels::{Algorithm, ConvShape, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
 
 /// Input, output channels, kernel, stride, padding.
 type Case = ([usize; 4], usize, [usize; 2], usize, usize);
@@ -75,20 +75,22 @@ fn convolutions_agree_with_the_reference() {
         let places = shape.kernel[0] * shape.kernel[1];
         let pixels = shape.batch * shape.out_height() * shape.out_width();
         on_every_isa(|isa| {
-            let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
-                assert_close(&format!("{what} {shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
-            };
-            let mut output = vec![f32::NAN; shape.output_len()];
-            conv2d(&shape, &input, &weights, None, &mut output);
-            check("forward", &output, &plain, places * shape.in_channels);
-            conv2d(&shape, &input, &weights, Some(&bias), &mut output);
-            check("forward with bias", &output, &expected[0], places * shape.in_channels);
-            let mut output = vec![f32::NAN; shape.input_len()];
-            conv2d_input_gradient(&shape, &gradient, &weights, &mut output);
-            check("input gradient", &output, &expected[1], places * shape.out_channels);
-            let mut output = vec![f32::NAN; shape.weights_len()];
-            conv2d_weight_gradient(&shape, &input, &gradient, &mut output);
-            check("weight gradient", &output, &expected[2], pixels);
+            Algorithm::Direct.run(|| {
+                let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
+                    assert_close(&format!("{what} {shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+                };
+                let mut output = vec![f32::NAN; shape.output_len()];
+                conv2d(&shape, &input, &weights, None, &mut output);
+                check("forward", &output, &plain, places * shape.in_channels);
+                conv2d(&shape, &input, &weights, Some(&bias), &mut output);
+                check("forward with bias", &output, &expected[0], places * shape.in_channels);
+                let mut output = vec![f32::NAN; shape.input_len()];
+                conv2d_input_gradient(&shape, &gradient, &weights, &mut output);
+                check("input gradient", &output, &expected[1], places * shape.out_channels);
+                let mut output = vec![f32::NAN; shape.weights_len()];
+                conv2d_weight_gradient(&shape, &input, &gradient, &mut output);
+                check("weight gradient", &output, &expected[2], pixels);
+            })
         });
     }
 }
@@ -106,13 +108,15 @@ fn convolutions_have_the_same_bits_whatever_the_threads() {
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
         let gradient = random.values(shape.output_len());
         assert_same_bits(&format!("{shape:?}"), || {
-            let mut output = vec![0.0; shape.output_len()];
-            conv2d(&shape, &input, &weights, None, &mut output);
-            let mut input_gradient = vec![0.0; shape.input_len()];
-            conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient);
-            let mut weight_gradient = vec![0.0; shape.weights_len()];
-            conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient);
-            [output, input_gradient, weight_gradient].concat()
+            Algorithm::Direct.run(|| {
+                let mut output = vec![0.0; shape.output_len()];
+                conv2d(&shape, &input, &weights, None, &mut output);
+                let mut input_gradient = vec![0.0; shape.input_len()];
+                conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient);
+                let mut weight_gradient = vec![0.0; shape.weights_len()];
+                conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient);
+                [output, input_gradient, weight_gradient].concat()
+            })
         });
     }
 }
@@ -125,7 +129,7 @@ fn a_nan_reaches_the_pixels_around_it_only() {
     let weights = vec![1.0; shape.weights_len()];
     on_every_isa(|isa| {
         let mut output = vec![0.0; shape.output_len()];
-        conv2d(&shape, &input, &weights, None, &mut output);
+        Algorithm::Direct.run(|| conv2d(&shape, &input, &weights, None, &mut output));
         for (place, value) in output.into_iter().enumerate() {
             let (y, x) = (place / 5 / 9, place / 5 % 9);
             let near = (3..=5).contains(&y) && (3..=5).contains(&x);

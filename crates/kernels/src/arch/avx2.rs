@@ -2,16 +2,20 @@
 
 use std::arch::x86_64::{
     __m256 as Vector, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps,
+    _mm256_storeu_ps, _mm256_sub_ps,
 };
 
-use super::micro_kernels;
+use super::{micro_kernels, transforms::transforms};
 
 const LANES: usize = 8;
 
 micro_kernels! {
     #[target_feature(enable = "avx2,fma")]
     depth: 256, rows: 1 2 3 4 5 6
+}
+
+transforms! {
+    #[target_feature(enable = "avx2,fma")]
 }
 
 #[inline]
@@ -49,8 +53,20 @@ unsafe fn splat(from: *const f32) -> Vector {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
+fn constant(value: f32) -> Vector {
+    _mm256_set1_ps(value)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
 fn add(a: Vector, b: Vector) -> Vector {
     _mm256_add_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm256_sub_ps(a, b)
 }
 
 #[inline]

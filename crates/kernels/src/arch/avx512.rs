@@ -2,16 +2,20 @@
 
 use std::arch::x86_64::{
     __m512 as Vector, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::micro_kernels;
+use super::{micro_kernels, transforms::transforms};
 
 const LANES: usize = 16;
 
 micro_kernels! {
     #[target_feature(enable = "avx512f")]
     depth: 192, rows: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+}
+
+transforms! {
+    #[target_feature(enable = "avx512f")]
 }
 
 #[inline]
@@ -49,8 +53,20 @@ unsafe fn splat(from: *const f32) -> Vector {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
+fn constant(value: f32) -> Vector {
+    _mm512_set1_ps(value)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
 fn add(a: Vector, b: Vector) -> Vector {
     _mm512_add_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm512_sub_ps(a, b)
 }
 
 #[inline]

@@ -7,6 +7,9 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod transforms;
+
+pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
 use crate::Isa;
 
@@ -58,6 +61,8 @@ pub(crate) struct MicroKernel {
     wide: &'static [TileFn],
     /// `narrow[r - 1]` computes `r` rows and the first half of the columns.
     narrow: &'static [TileFn],
+    /// Winograd's F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3).
+    pub(crate) winograd: [&'static Transforms; 2],
 }
 
 impl MicroKernel {
@@ -81,6 +86,21 @@ impl MicroKernel {
     }
 }
 
+/// Floats in a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// Brings the cache line of `place` to the first-level cache, where there is an instruction for it. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint: it reads nothing, and SSE belongs to every x86-64 target.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Writes the micro-kernels of an instruction set out of its six vector operations, which the file that calls this has
 /// in scope: `zero`, `load`, `store`, `splat`, `add` and `multiply_add`, on vectors of type `Vector` with `LANES`
 /// floats.
@@ -94,6 +114,7 @@ macro_rules! micro_kernels {
             depth: $depth,
             wide: &[$(tile::<$rows, 2>),*],
             narrow: &[$(tile::<$rows, 1>),*],
+            winograd: [&TWO, &FOUR],
         };
 
         /// `R` rows of `V` vectors: all of the sums stay in registers.

@@ -1,14 +1,18 @@
 //! AArch64's Advanced SIMD: 8 rows of two vectors fill 16 of the 32 registers.
 
-use std::arch::aarch64::{float32x4_t as Vector, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
+use std::arch::aarch64::{float32x4_t as Vector, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32, vsubq_f32};
 
-use super::micro_kernels;
+use super::{micro_kernels, transforms::transforms};
 
 const LANES: usize = 4;
 
 micro_kernels! {
     #[target_feature(enable = "neon")]
     depth: 256, rows: 1 2 3 4 5 6 7 8
+}
+
+transforms! {
+    #[target_feature(enable = "neon")]
 }
 
 #[inline]
@@ -46,8 +50,20 @@ unsafe fn splat(from: *const f32) -> Vector {
 
 #[inline]
 #[target_feature(enable = "neon")]
+fn constant(value: f32) -> Vector {
+    vdupq_n_f32(value)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
 fn add(a: Vector, b: Vector) -> Vector {
     vaddq_f32(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    vsubq_f32(a, b)
 }
 
 #[inline]

@@ -1,12 +1,14 @@
 //! Plain arrays that the compiler turns into whatever vectors its target has (SSE2, simd128).
 
-use super::micro_kernels;
+use super::{micro_kernels, transforms::transforms};
 
 const LANES: usize = 4;
 
 type Vector = [f32; LANES];
 
 micro_kernels! { depth: 256, rows: 1 2 3 4 }
+
+transforms! {}
 
 #[inline(always)]
 fn zero() -> Vector {
@@ -38,8 +40,18 @@ unsafe fn splat(from: *const f32) -> Vector {
 }
 
 #[inline(always)]
+fn constant(value: f32) -> Vector {
+    [value; LANES]
+}
+
+#[inline(always)]
 fn add(a: Vector, b: Vector) -> Vector {
     std::array::from_fn(|lane| a[lane] + b[lane])
+}
+
+#[inline(always)]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    std::array::from_fn(|lane| a[lane] - b[lane])
 }
 
 #[inline(always)]

@@ -5,35 +5,128 @@
 //!   A stride of s splits the input's pixels into s x s phases that see different parts of the kernel (none at all, for
 //!   some); each phase is a convolution of stride 1.
 //! * Gradient of the weights: patches, turned, times the output's gradient, summed over fixed chunks of pixels.
+//!
+//! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place. What follows a
+//! convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
 
+mod algorithm;
+mod epilogue;
 mod patches;
+mod statistics;
 mod turned;
+mod winograd;
+
+pub use algorithm::{Algorithm, Pass};
+
+use std::ops::Range;
 
 use crate::arch::MicroKernel;
-use crate::gemm::{Destination, Product, Reduction, Rows};
-use crate::{ConvShape, Isa, Layout, assert_len, gemm};
+use crate::gemm::{Destination, Finish, Left, Product, Reduction, Right, Rows, rows_in_task};
+use crate::parallel::SharedMut;
+use crate::{Activation, ConvShape, Isa, Layout, assert_len, gemm};
+use epilogue::{Epilogue, Region};
 use patches::{Patches, Turned};
+use statistics::gather;
 use turned::{Phase, phases};
+use winograd::{Convolution, WeightGradient};
 
 /// The convolution of `input` with `weights`, plus `bias` (`[out_channels]`) where there is one. Overwrites `output`.
 pub fn conv2d(shape: &ConvShape, input: &[f32], weights: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
+    conv2d_fused(shape, input, weights, bias, None, Activation::Identity, output);
+}
+
+/// `output = activation(convolution + bias + residual)`, as one pass over memory; `bias` is `[out_channels]`, `residual`
+/// has the shape of the output. A batch norm with known statistics belongs into the weights and the bias.
+pub fn conv2d_fused(
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    residual: Option<&[f32]>,
+    activation: Activation,
+    output: &mut [f32],
+) {
+    if let Some(residual) = residual {
+        assert_len("the residual", residual.len(), shape.output_len());
+    }
+    let epilogue = Epilogue { bias, residual, activation, ..Epilogue::nothing() };
+    forward(shape, input, weights, epilogue, output, None);
+}
+
+/// [`conv2d`], and the mean and the biased variance of each channel of its output (`[out_channels]`), gathered while the
+/// output is in the cache: what [`crate::batch_norm_apply`] wants. Without output pixels both are 0.
+pub fn conv2d_with_statistics(
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    output: &mut [f32],
+    mean: &mut [f32],
+    variance: &mut [f32],
+) {
+    assert_len("the mean", mean.len(), shape.out_channels);
+    assert_len("the variance", variance.len(), shape.out_channels);
+    let epilogue = Epilogue { bias, ..Epilogue::nothing() };
+    forward(shape, input, weights, epilogue, output, Some([mean, variance]));
+}
+
+fn forward(
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &[f32],
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+    statistics: Option<[&mut [f32]; 2]>,
+) {
     assert_len("the input", input.len(), shape.input_len());
     assert_len("the weights", weights.len(), shape.weights_len());
     assert_len("the output", output.len(), shape.output_len());
-    if let Some(bias) = bias {
+    if let Some(bias) = epilogue.bias {
         assert_len("the bias", bias.len(), shape.out_channels);
     }
-    let kernel = MicroKernel::of(Isa::current());
-    let sizes = [shape.out_pixels(), shape.out_channels, shape.patch_len()];
+    let (kernel, patches) = (MicroKernel::of(epilogue.isa), patches(shape, input));
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
-    let destination = Destination::Rows(output);
+    if let Some(transforms) = Algorithm::of(shape, Pass::Forward).transforms(kernel) {
+        let (batch, out_channels) = (shape.batch, shape.out_channels);
+        let convolution = Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels };
+        return convolution.run(output, statistics);
+    }
     if is_pointwise(shape) {
         let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
-        Product { sizes, left: &left, right: &right, bias, accumulate: false }.run(kernel, destination);
+        direct(shape, kernel, &left, &right, epilogue, output, statistics);
     } else {
-        let left = patches(shape, input);
-        Product { sizes, left: &left, right: &right, bias, accumulate: false }.run(kernel, destination);
+        direct(shape, kernel, &patches, &right, epilogue, output, statistics);
     }
+}
+
+/// Patches times weights.
+fn direct(
+    shape: &ConvShape,
+    kernel: &MicroKernel,
+    left: &impl Left,
+    right: &impl Right,
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+    statistics: Option<[&mut [f32]; 2]>,
+) {
+    let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
+    let sizes = [pixels, channels, shape.patch_len()];
+    let rows = rows_in_task(kernel, sizes);
+    let run = |epilogue: Epilogue<'_>, output: &mut [f32]| {
+        // The sums start from the bias.
+        let (bias, epilogue) = (epilogue.bias, Epilogue { bias: None, ..epilogue });
+        let finish = |pixels: Range<usize>, part: Range<usize>, output: SharedMut<'_, f32>| {
+            let (block, first) = (pixels.start / rows, pixels.start * channels);
+            let region = Region { first, rows: 1, columns: pixels.len(), row: 0 };
+            // SAFETY: nobody else uses this block of the output meanwhile, as `Product` says.
+            unsafe { epilogue.finish(block, std::iter::once(region), part, channels, output) };
+        };
+        let finish: Option<&Finish<'_>> = if epilogue.is_needed() { Some(&finish) } else { None };
+        Product { sizes, left, right, bias, accumulate: false, finish }.run(kernel, Destination::Rows(output));
+    };
+    let Some(statistics) = statistics else { return run(epilogue, output) };
+    let blocks = (0..pixels.div_ceil(rows)).map(|block| rows.min(pixels - block * rows));
+    gather(blocks, statistics, |gather| run(Epilogue { gather: Some(gather), ..epilogue }, output));
 }
 
 /// The gradient of the input, given that of the output. Overwrites `input_gradient`.
@@ -50,6 +143,13 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
     for [row_phase, column_phase] in phases(shape) {
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
+        if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
+            let epilogue = Epilogue::nothing();
+            let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
+            let convolution =
+                Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels: ins };
+            return convolution.run(input_gradient, None);
+        }
         let [height, width] = left.out;
         let sizes = [shape.batch * height * width, ins, row_phase.taps * column_phase.taps * outs];
         let place = |pixel: usize| {
@@ -62,7 +162,8 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         } else {
             Destination::Scattered(input_gradient, &place)
         };
-        Product { sizes, left: &left, right: &right, bias: None, accumulate: false }.run(kernel, destination);
+        Product { sizes, left: &left, right: &right, bias: None, accumulate: false, finish: None }
+            .run(kernel, destination);
     }
 }
 
@@ -72,10 +173,13 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     assert_len("the input", input.len(), shape.input_len());
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
+    let kernel = MicroKernel::of(Isa::current());
+    if let Some(transforms) = Algorithm::of(shape, Pass::WeightGradient).transforms(kernel) {
+        return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
+    }
     let sizes = [shape.patch_len(), shape.out_channels, shape.out_pixels()];
     let left = Turned(patches(shape, input));
     let right = Rows { values: output_gradient, stride: shape.out_channels, copy: false };
-    let kernel = MicroKernel::of(Isa::current());
     Reduction { sizes, left: &left, right: &right, accumulate: false }.run(kernel, weight_gradient);
 }
 

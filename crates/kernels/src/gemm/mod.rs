@@ -10,8 +10,8 @@ mod product;
 mod reduction;
 
 pub(crate) use operand::{Block, Columns, GROUP, Left, Right, Rows, scratch_len, spread, transpose};
-pub(crate) use product::{Destination, Product};
-pub(crate) use reduction::Reduction;
+pub(crate) use product::{Destination, Finish, Product, rows_in_task};
+pub(crate) use reduction::{Reduction, add_chunks};
 
 use std::ops::Range;
 
@@ -55,7 +55,7 @@ pub fn gemm(
         (Layout::Transposed, Layout::RowMajor) if n <= 2 * kernel.rows && m >= 8 * kernel.columns => {
             // A tall and narrow C, the gradient of a classifier's last layer: its transpose has no idle columns.
             let (left, right) = (Columns { values: b, stride: n }, Rows { values: a, stride: m, copy: false });
-            Product { sizes: [n, m, k], left: &left, right: &right, bias: None, accumulate }
+            Product { sizes: [n, m, k], left: &left, right: &right, bias: None, accumulate, finish: None }
                 .run(kernel, Destination::Turned(c));
         }
         (Layout::Transposed, Layout::RowMajor) => {
@@ -73,7 +73,7 @@ fn product(
     accumulate: bool,
     c: &mut [f32],
 ) {
-    Product { sizes, left, right, bias: None, accumulate }.run(kernel, Destination::Rows(c));
+    Product { sizes, left, right, bias: None, accumulate, finish: None }.run(kernel, Destination::Rows(c));
 }
 
 /// Multiplications that are worth a task of their own: some microseconds.
@@ -82,11 +82,16 @@ const TASK: usize = 1 << 18;
 /// Tasks that the work is cut into where it is large enough: enough to keep many cores busy to the end.
 const TASKS: usize = 32;
 
+/// Tasks that so many multiplications should be cut into.
+pub(crate) fn wanted_tasks(multiplications: usize) -> usize {
+    (multiplications / TASK).clamp(1, TASKS)
+}
+
 /// Bytes of A in a block: a part of the second-level cache that all of today's have.
 const LEFT_BYTES: usize = 192 * 1024;
 
 /// Cuts `0..k` into blocks of nearly equal length, at most `depth` each; one empty block where `k` is 0.
-fn step_blocks(k: usize, depth: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn step_blocks(k: usize, depth: usize) -> impl Iterator<Item = Range<usize>> {
     let count = k.div_ceil(depth).max(1);
     let length = k.div_ceil(count).next_multiple_of(8).min(depth).max(1);
     (0..k.div_ceil(length).max(1)).map(move |block| block * length..k.min((block + 1) * length))
@@ -99,28 +104,28 @@ fn block_rows(kernel: &MicroKernel) -> usize {
 
 /// Panels of B: panel p starts at `values[p * panel]`, and each of its steps `step` values after the one before.
 #[derive(Clone, Copy)]
-struct Panels<'a> {
-    values: &'a [f32],
-    panel: usize,
-    step: usize,
+pub(crate) struct Panels<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) panel: usize,
+    pub(crate) step: usize,
 }
 
 /// Where a block of C lies, and what it starts from.
 #[derive(Clone, Copy)]
-struct Target<'a> {
-    c: SharedMut<'a, f32>,
-    first: usize,
-    row: usize,
+pub(crate) struct Target<'a> {
+    pub(crate) c: SharedMut<'a, f32>,
+    pub(crate) first: usize,
+    pub(crate) row: usize,
     /// Added to each row, padded to whole panels; null-like when empty.
-    bias: &'a [f32],
-    accumulate: bool,
+    pub(crate) bias: &'a [f32],
+    pub(crate) accumulate: bool,
 }
 
 /// Multiplies a block of A (`rows x depth`) by panels of B (`depth x columns`).
 ///
 /// # Safety
 /// Nobody else uses the block of C meanwhile.
-unsafe fn multiply(
+pub(crate) unsafe fn multiply(
     kernel: &MicroKernel,
     [rows, columns, depth]: [usize; 3],
     left: Block<'_>,

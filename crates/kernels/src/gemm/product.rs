@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Left, Panels, Right, TASK, TASKS, Target, block_rows, multiply, scratch_len, step_blocks};
+use super::{Left, Panels, Right, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
 use crate::arch::MicroKernel;
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
@@ -16,7 +16,12 @@ pub(crate) struct Product<'a, L, R> {
     /// Added to each row of C.
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) accumulate: bool,
+    /// What is done to blocks of C while they are in the cache; only of rows that go one after the other.
+    pub(crate) finish: Option<&'a Finish<'a>>,
 }
+
+/// Finishes `rows x columns` of C, which nobody else uses meanwhile.
+pub(crate) type Finish<'a> = dyn Fn(Range<usize>, Range<usize>, SharedMut<'_, f32>) + Sync + 'a;
 
 /// Where the rows of C go.
 pub(crate) enum Destination<'a> {
@@ -67,7 +72,11 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             if let Way::Straight = way {
                 let target = Target { c, first: row * n + column, row: n, bias: &bias, accumulate: self.accumulate };
                 // SAFETY: the blocks of C of different tasks do not overlap.
-                return unsafe { self.compute(kernel, rows, columns, panels, target) };
+                unsafe { self.compute(kernel, rows.clone(), columns.clone(), panels, target) };
+                if let Some(finish) = self.finish {
+                    finish(rows, columns, c);
+                }
+                return;
             }
             let width = columns.len();
             let mut aside = Scratch::take(rows.len() * width);
@@ -178,11 +187,16 @@ impl<L: Left, R: Right> Product<'_, L, R> {
     }
 }
 
+/// Rows of C that a task has.
+pub(crate) fn rows_in_task(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> usize {
+    cut(kernel, [m.max(1), n, k])[0]
+}
+
 /// Rows and columns of a task: whole blocks of A and wide panels of B where there are enough of them, less where there
 /// are not. All rows stay together as long as they are one block: then nobody shares B.
 fn cut(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> [usize; 2] {
     let work = m.saturating_mul(n.next_multiple_of(kernel.columns)).saturating_mul(k);
-    let wanted = (work / TASK).clamp(1, TASKS);
+    let wanted = wanted_tasks(work);
     let all_rows = m.next_multiple_of(kernel.rows);
     let mut rows = block_rows(kernel).min(all_rows);
     let mut columns = n.next_multiple_of(kernel.columns);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Left, Panels, Right, TASK, TASKS, Target, block_rows, multiply, scratch_len, step_blocks};
+use super::{Left, Panels, Right, TASKS, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
 use crate::arch::MicroKernel;
 use crate::parallel::{self, CHUNK, SharedMut};
 use crate::scratch::Scratch;
@@ -100,7 +100,7 @@ impl<L: Left, R: Right> Reduction<'_, L, R> {
 }
 
 /// `c += sums[0] + sums[1] + ..`, in that order for every value.
-fn add_chunks(c: &mut [f32], sums: &[f32]) {
+pub(crate) fn add_chunks(c: &mut [f32], sums: &[f32]) {
     let length = c.len();
     let shared = SharedMut::new(c);
     parallel::for_each(length.div_ceil(CHUNK), |task| {
@@ -115,7 +115,7 @@ fn add_chunks(c: &mut [f32], sums: &[f32]) {
 
 impl Cut {
     fn new(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> Self {
-        let wanted = (m.saturating_mul(n).saturating_mul(k) / TASK).clamp(1, TASKS);
+        let wanted = wanted_tasks(m.saturating_mul(n).saturating_mul(k));
         let affordable = 1 + SUMS_BYTES / size_of::<f32>() / (m * n);
         let chunks = wanted.min(affordable).min(k / (2 * kernel.depth)).clamp(1, TASKS / 2);
         let steps = k.div_ceil(chunks).max(1).next_multiple_of(8);

@@ -58,6 +58,27 @@ pub fn batch_norm_train(
     variance: &mut [f32],
 ) {
     assert_len("the input", input.len(), shape.len());
+    assert_len("the mean", mean.len(), shape.channels);
+    assert_len("the variance", variance.len(), shape.channels);
+    measure(Isa::current(), &Blocks::new(shape.rows, shape.channels), input, mean, variance);
+    batch_norm_apply(shape, input, mean, variance, scale, shift, epsilon, activation, output);
+}
+
+/// [`batch_norm_train`] where the mean and the biased variance of the input are known, as
+/// [`crate::conv2d_with_statistics`] gives them.
+#[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a batch norm")]
+pub fn batch_norm_apply(
+    shape: &NormShape,
+    input: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    epsilon: f32,
+    activation: Activation,
+    output: &mut [f32],
+) {
+    assert_len("the input", input.len(), shape.len());
     assert_len("the output", output.len(), shape.len());
     for (what, length) in [
         ("the scale", scale.len()),
@@ -67,11 +88,9 @@ pub fn batch_norm_train(
     ] {
         assert_len(what, length, shape.channels);
     }
-    let isa = Isa::current();
-    let blocks = Blocks::new(shape.rows, shape.channels);
-    measure(isa, &blocks, input, mean, variance);
+    let (isa, blocks) = (Isa::current(), Blocks::new(shape.rows, shape.channels));
     let factor = factors(scale, variance, epsilon);
-    let [mean, factor, shift] = [&*mean, &factor, shift].map(|values| blocks.widen(values));
+    let [mean, factor, shift] = [mean, &factor, shift].map(|values| blocks.widen(values));
     for_each_chunk(blocks.chunk(), [output], [input], |[output], [input]| {
         apply(isa, activation, input, &mean, &factor, &shift, output);
     });
@@ -104,10 +123,17 @@ fn measure(isa: Isa, blocks: &Blocks, input: &[f32], mean: &mut [f32], variance:
             *sum = f64::from(first) + *sum / count;
         }
     });
+    merge(blocks.rows().zip(partial.chunks_exact(2 * channels)), mean, variance);
+}
+
+/// Combines what was measured over blocks of rows, in their order: of each, how many rows it has, then the mean of every
+/// channel, then the sum of squares around it (Chan, Golub and LeVeque, 1979).
+pub(crate) fn merge<'a>(blocks: impl Iterator<Item = (usize, &'a [f64])>, mean: &mut [f32], variance: &mut [f32]) {
+    let channels = mean.len();
     let mut totals = DoubleScratch::zeros(2 * channels);
     let (means, squares) = totals.split_at_mut(channels);
     let mut rows = 0.0;
-    for (block, count) in partial.chunks_exact(2 * channels).zip(blocks.rows()) {
+    for (count, block) in blocks {
         let count = count as f64;
         rows += count;
         let (share, weight) = (count / rows, count * (rows - count) / rows);

@@ -1,0 +1,142 @@
+//! Which algorithm computes a convolution: a rule on its sizes alone. It computes nothing itself.
+
+use std::cell::Cell;
+
+use crate::ConvShape;
+use crate::arch::{MicroKernel, Transforms};
+
+/// How a convolution or one of its gradients is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// As a matrix product with gathered patches.
+    Direct,
+    /// Winograd's F(2 x 2, 3 x 3): 16 multiplications for 4 outputs. 3 x 3 kernels, stride 1, padding up to 2.
+    Winograd2,
+    /// Winograd's F(4 x 4, 3 x 3): 36 multiplications for 16 outputs, and a few times the rounding error. The same
+    /// kernels.
+    Winograd4,
+}
+
+/// What is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// [`crate::conv2d`].
+    Forward,
+    /// [`crate::conv2d_input_gradient`].
+    InputGradient,
+    /// [`crate::conv2d_weight_gradient`].
+    WeightGradient,
+}
+
+thread_local! {
+    static FORCED: Cell<Option<Algorithm>> = const { Cell::new(None) };
+}
+
+impl Algorithm {
+    /// What computes `pass` of `shape` when this thread calls for it.
+    pub fn of(shape: &ConvShape, pass: Pass) -> Self {
+        let possible = shape.kernel == [3, 3] && shape.stride == 1 && shape.padding <= 2;
+        match FORCED.get() {
+            _ if !possible => Self::Direct,
+            Some(algorithm) => algorithm,
+            None => Self::cheapest(shape, pass),
+        }
+    }
+
+    /// Runs `work` with every convolution that this thread calls by this algorithm, wherever it is possible; for tests
+    /// and measurements.
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Algorithm>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                FORCED.set(self.0);
+            }
+        }
+        let _restore = Restore(FORCED.replace(Some(self)));
+        work()
+    }
+
+    pub(super) fn transforms(self, kernel: &MicroKernel) -> Option<&'static Transforms> {
+        match self {
+            Self::Direct => None,
+            Self::Winograd2 => Some(kernel.winograd[0]),
+            Self::Winograd4 => Some(kernel.winograd[1]),
+        }
+    }
+
+    /// The one of the least [`cost`](Self::cost).
+    fn cheapest(shape: &ConvShape, pass: Pass) -> Self {
+        let (ins, outs) = (shape.in_channels, shape.out_channels);
+        let (from, into, out) = match pass {
+            Pass::Forward | Pass::WeightGradient => (ins, outs, [shape.out_height(), shape.out_width()]),
+            Pass::InputGradient => (outs, ins, [shape.height, shape.width]),
+        };
+        let algorithms = [Self::Direct, Self::Winograd2, Self::Winograd4];
+        let cost = |algorithm: &Self| {
+            // The direct algorithm gathers and turns patches for gradients of weights, which takes its time.
+            let turned = *algorithm == Self::Direct && pass == Pass::WeightGradient;
+            algorithm.cost(shape.batch, out, from, into) * if turned { 1.2 } else { 1.0 }
+        };
+        algorithms.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
+    }
+
+    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm: its own; Winograd's, which
+    /// are a little slower for their short sums; and for each channel of a tile, and for each weight, the
+    /// multiplications that its transforms have the time of. Weights come dearer where all of them transformed do not
+    /// stay in a cache close by. Tiles over the border cost as much as whole ones, and fewer than a few as much as a
+    /// few; channels are computed by the vector.
+    ///
+    /// The factors are from measurements with AVX2 (Zen 3), where predicted and measured times differ by up to a third.
+    fn cost(self, batch: usize, out: [usize; 2], from: usize, into: usize) -> f64 {
+        const VECTOR: usize = 8;
+        const FEW: usize = 4;
+        const CACHE_BYTES: f64 = 4e6;
+        let (from, into) = (from as f64, into.next_multiple_of(VECTOR) as f64);
+        let (outputs, slower, read, write) = match self {
+            Self::Direct => return (batch * out[0] * out[1] * 9) as f64 * from * into,
+            Self::Winograd2 => (2, 1.1, 100.0, 80.0),
+            Self::Winograd4 => (4, 1.2, 330.0, 250.0),
+        };
+        let tiles = (batch * out[0].div_ceil(outputs) * out[1].div_ceil(outputs)).max(FEW) as f64;
+        let weights = (outputs + 2).pow(2) as f64 * from * into;
+        let transform = if 4.0 * weights > CACHE_BYTES { 400.0 } else { 200.0 };
+        let channels = read * from.max(VECTOR as f64) + write * into;
+        tiles * (slower * weights + channels) + transform * from * into
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheapest_algorithm_is_the_one_that_was_measured_to_be() {
+        let choice = |batch, size, ins, outs, pass| {
+            let shape = ConvShape::new([batch, size, size, ins], outs, [3, 3], 1, 1).expect("a shape");
+            Algorithm::of(&shape, pass)
+        };
+        for pass in [Pass::Forward, Pass::InputGradient, Pass::WeightGradient] {
+            for (batch, size, ins, outs) in
+                [(128, 32, 32, 32), (128, 15, 32, 128), (128, 3, 128, 128), (128, 4, 512, 512), (1, 16, 64, 64)]
+            {
+                assert_eq!(choice(batch, size, ins, outs, pass), Algorithm::Winograd4, "{batch} {size} {ins} {pass:?}");
+            }
+            assert_eq!(choice(128, 2, 128, 128, pass), Algorithm::Winograd2);
+            assert_eq!(choice(1, 4, 512, 512, pass), Algorithm::Direct);
+        }
+        assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Direct);
+        assert_eq!(choice(128, 32, 3, 32, Pass::WeightGradient), Algorithm::Winograd4);
+    }
+
+    #[test]
+    fn other_kernels_and_strides_are_direct_even_when_forced() {
+        let shape =
+            |kernel, stride, padding| ConvShape::new([8, 16, 16, 64], 64, kernel, stride, padding).expect("a shape");
+        Algorithm::Winograd4.run(|| {
+            assert_eq!(Algorithm::of(&shape([3, 3], 1, 2), Pass::Forward), Algorithm::Winograd4);
+            for (kernel, stride, padding) in [([3, 3], 2, 1), ([1, 3], 1, 1), ([5, 5], 1, 2), ([3, 3], 1, 3)] {
+                assert_eq!(Algorithm::of(&shape(kernel, stride, padding), Pass::Forward), Algorithm::Direct);
+            }
+        });
+    }
+}
