@@ -7,7 +7,7 @@ use percept_kernels as kernels;
 use crate::{
     Error, Result,
     image::{Image, decode, resize},
-    ops::Network,
+    ops::Predictor,
     weights::{self, ModelCard, SavedModel},
 };
 
@@ -30,7 +30,7 @@ pub struct Likelihood {
 /// ```
 pub struct Classifier {
     card: ModelCard,
-    network: Network,
+    predictor: Predictor,
 }
 
 impl Classifier {
@@ -44,7 +44,7 @@ impl Classifier {
 
     /// A classifier of a model that is in memory already.
     pub fn from_saved(model: SavedModel) -> Self {
-        Self { card: model.card, network: Network::new(model.graph, model.parameters) }
+        Self { card: model.card, predictor: Predictor::new(model.graph, model.parameters) }
     }
 
     /// What the model file says.
@@ -85,7 +85,7 @@ impl Classifier {
             pixels.extend(resize(image, input.height, input.width, self.card.fit).pixels);
         }
         let classes = self.card.classes.len();
-        let mut probabilities = self.network.infer(&pixels);
+        let mut probabilities = self.predictor.infer(&pixels);
         kernels::scale(&mut probabilities, 1.0 / self.card.temperature);
         kernels::softmax(images.len(), classes, &mut probabilities);
         probabilities.chunks_exact(classes).map(|row| self.rank(row)).collect()

@@ -11,7 +11,7 @@ use super::{Evaluation, Scores};
 use crate::{
     Error, Result,
     data::{self, Dataset, DatasetConfig, Source, Split},
-    ops::Network,
+    ops::{Network, Predictor},
     weights::{self, ModelCard},
 };
 
@@ -19,13 +19,13 @@ use crate::{
 const BATCH: usize = 256;
 
 /// Logits `[images, classes]` of some images of a dataset, in their order.
-pub fn logits_of(network: &mut Network, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
-    let mut logits = Vec::with_capacity(images.len() * network.graph().classes());
+pub fn logits_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
+    let mut logits = Vec::with_capacity(images.len() * predictor.graph().classes());
     let mut pixels = Vec::with_capacity(BATCH.min(images.len()) * dataset.shape.len());
     for chunk in images.chunks(BATCH) {
         pixels.clear();
         chunk.iter().for_each(|&index| pixels.extend_from_slice(dataset.image(index as usize)));
-        logits.extend(network.infer(&pixels));
+        logits.extend(predictor.infer(&pixels));
     }
     logits
 }
@@ -36,8 +36,8 @@ pub fn labels_of(dataset: &Dataset, images: &[u32]) -> Vec<u32> {
 }
 
 /// Measures a network on some images of a dataset.
-pub fn evaluate_split(network: &mut Network, dataset: &Dataset, images: &[u32]) -> Evaluation {
-    let logits = logits_of(network, dataset, images);
+pub fn evaluate_split(network: &Network, dataset: &Dataset, images: &[u32]) -> Evaluation {
+    let logits = logits_of(&mut network.predictor(), dataset, images);
     Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), 1.0)
 }
 
@@ -123,9 +123,9 @@ pub fn evaluate_model(
             "choose another --split, or add images",
         ));
     }
-    let mut network = Network::new(saved.graph, saved.parameters);
+    let mut predictor = Predictor::new(saved.graph, saved.parameters);
     let begin = Instant::now();
-    let logits = logits_of(&mut network, &dataset, images);
+    let logits = logits_of(&mut predictor, &dataset, images);
     let images_per_second = images.len() as f64 / begin.elapsed().as_secs_f64();
     let evaluation =
         Evaluation::new(&logits, &labels_of(&dataset, images), dataset.classes.len(), saved.card.temperature);

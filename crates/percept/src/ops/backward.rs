@@ -139,8 +139,8 @@ impl Network {
         kernels::batch_norm_gradient(
             &shape,
             self.values[input].as_deref().unwrap_or_default(),
-            &self.saved[norm].mean,
-            &self.saved[norm].variance,
+            &self.saved[norm].statistics[0],
+            &self.saved[norm].statistics[1],
             &self.parameters.0[scale],
             &self.parameters.0[shift],
             NORM_EPSILON,

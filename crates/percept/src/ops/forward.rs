@@ -2,7 +2,7 @@
 
 use percept_kernels::{self as kernels, Activation, ConvShape, LinearShape, NormShape, PoolShape};
 
-use super::{NORM_EPSILON, NORM_MOMENTUM, Network, checked};
+use super::{NORM_EPSILON, NORM_MOMENTUM, Network, checked, plan::Chain, predictor::affine};
 use crate::model::graph::{Op, Shape};
 
 impl Network {
@@ -16,8 +16,8 @@ impl Network {
             let mut output = self.pool.take(batch * self.graph.nodes[index].shape.len());
             self.run(index, images, batch, training, &mut output);
             self.values[index] = Some(output);
-            for position in 0..self.plan.inputs(&self.graph, index).len() {
-                let input = self.plan.inputs(&self.graph, index)[position];
+            for position in 0..self.plan.reads[index].len() {
+                let input = self.plan.reads[index][position];
                 left[input] -= 1;
                 if left[input] == 0 && !training {
                     self.release(input);
@@ -34,9 +34,12 @@ impl Network {
 
     /// Computes one node, and what it absorbed, into `output`.
     fn run(&mut self, index: usize, images: &[u8], batch: usize, training: bool, output: &mut [f32]) {
+        if let Some(chain) = &self.plan.chains[index] {
+            return self.run_chain(chain, batch, output);
+        }
         let node = &self.graph.nodes[index];
         let own = &node.parameters;
-        let reads = self.plan.inputs(&self.graph, index);
+        let reads = &self.plan.reads[index];
         let source = |position: usize| self.values[reads[position]].as_deref().unwrap_or_default();
         let parameter = |position: usize| self.parameters.0[own[position]].as_slice();
         match &node.op {
@@ -49,7 +52,19 @@ impl Network {
             }
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
-                kernels::conv2d(&shape, source(0), parameter(0), bias.then(|| parameter(1)), output);
+                let bias = bias.then(|| parameter(1));
+                let Some(norm) = self.plan.measures[index] else {
+                    return kernels::conv2d(&shape, source(0), parameter(0), bias, output);
+                };
+                let [mut mean, mut variance] = std::mem::take(&mut self.saved[norm].statistics);
+                mean.resize(shape.out_channels, 0.0);
+                variance.resize(shape.out_channels, 0.0);
+                let source = self.values[self.plan.reads[index][0]].as_deref().unwrap_or_default();
+                let own = &self.graph.nodes[index].parameters;
+                let weights = &self.parameters.0[own[0]];
+                let bias = own.get(1).map(|&bias| self.parameters.0[bias].as_slice());
+                kernels::conv2d_with_statistics(&shape, source, weights, bias, output, &mut mean, &mut variance);
+                self.saved[norm].statistics = [mean, variance];
             }
             Op::BatchNorm => self.normalize(index, Activation::Identity, batch, training, output),
             Op::Relu | Op::Gelu if self.plan.absorbed(&self.graph, index).is_some() => {
@@ -104,40 +119,44 @@ impl Network {
         }
     }
 
+    /// A convolution whose norm is in its weights, with a residual and an activation.
+    fn run_chain(&self, chain: &Chain, batch: usize, output: &mut [f32]) {
+        let value = |index: usize| self.values[index].as_deref().unwrap_or_default();
+        let node = &self.graph.nodes[chain.conv];
+        let (input, weights) = (value(node.inputs[0]), &self.parameters.0[node.parameters[0]]);
+        let bias = Some(self.biases[chain.conv].as_slice()).filter(|bias| !bias.is_empty());
+        let shape = self.conv_shape(chain.conv, batch);
+        kernels::conv2d_fused(&shape, input, weights, bias, chain.residual.map(value), chain.activation, output);
+    }
+
     /// Batch norm and activation in one. While training, the running statistics move.
     fn normalize(&mut self, norm: usize, activation: Activation, batch: usize, training: bool, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
         let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
         let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
         let input = self.values[node.inputs[0]].as_deref().unwrap_or_default();
-        let parameters = &mut self.parameters.0;
         if !training {
-            let deviation = parameters[variance].iter().map(|v| (v + NORM_EPSILON).sqrt());
-            let multiplier: Vec<f32> = parameters[scale].iter().zip(deviation).map(|(s, d)| s / d).collect();
-            let moved = parameters[mean].iter().zip(&multiplier).map(|(mean, m)| mean * m);
-            let offset: Vec<f32> = parameters[shift].iter().zip(moved).map(|(shift, moved)| shift - moved).collect();
+            let [multiplier, offset] = affine(&self.parameters, &node.parameters);
             kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
             return;
         }
-        let saved = &mut self.saved[norm];
-        saved.mean.resize(shape.channels, 0.0);
-        saved.variance.resize(shape.channels, 0.0);
+        let [batch_mean, batch_variance] = &mut self.saved[norm].statistics;
+        batch_mean.resize(shape.channels, 0.0);
+        batch_variance.resize(shape.channels, 0.0);
+        let parameters = &mut self.parameters.0;
         let (scale, shift) = (&parameters[scale], &parameters[shift]);
-        kernels::batch_norm_train(
-            &shape,
-            input,
-            scale,
-            shift,
-            NORM_EPSILON,
-            activation,
-            output,
-            &mut saved.mean,
-            &mut saved.variance,
-        );
-        kernels::average(&mut parameters[mean], &saved.mean, 1.0 - NORM_MOMENTUM);
+        let epsilon = NORM_EPSILON;
+        if self.plan.is_measured[norm] {
+            let (mean, variance) = (&*batch_mean, &*batch_variance);
+            kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, activation, output);
+        } else {
+            let (mean, variance) = (&mut *batch_mean, &mut *batch_variance);
+            kernels::batch_norm_train(&shape, input, scale, shift, epsilon, activation, output, mean, variance);
+        }
+        kernels::average(&mut parameters[mean], batch_mean, 1.0 - NORM_MOMENTUM);
         // torch keeps the unbiased variance.
         let unbiased = shape.rows as f32 / (shape.rows.max(2) - 1) as f32;
-        let newest = saved.variance.iter().map(|v| v * unbiased);
+        let newest = batch_variance.iter().map(|v| v * unbiased);
         parameters[variance]
             .iter_mut()
             .zip(newest)

@@ -7,6 +7,7 @@ mod backward;
 mod forward;
 mod plan;
 mod pool;
+mod predictor;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +17,14 @@ use crate::model::{Graph, Parameters};
 pub use kernels::Targets;
 use plan::Plan;
 use pool::Pool;
+pub use predictor::Predictor;
 
 /// Epsilon of every batch norm, as torch's default.
 const NORM_EPSILON: f32 = 1e-5;
 /// Share of the newest batch in the running statistics, as torch's default.
 const NORM_MOMENTUM: f32 = 0.1;
 
-/// A network with its numbers, ready to run.
+/// A network with its numbers, ready to learn.
 pub struct Network {
     graph: Graph,
     plan: Plan,
@@ -33,14 +35,16 @@ pub struct Network {
     /// What each node gave, while someone still needs it.
     values: Vec<Option<Vec<f32>>>,
     saved: Vec<Saved>,
+    /// Prediction only: the bias of each convolution, its norm folded in.
+    biases: Vec<Vec<f32>>,
     pool: Pool,
 }
 
 /// What a node's backward pass needs beside its inputs and outputs.
 #[derive(Default)]
 struct Saved {
-    mean: Vec<f32>,
-    variance: Vec<f32>,
+    /// Mean and biased variance of the batch, by channel.
+    statistics: [Vec<f32>; 2],
     argmax: Vec<u8>,
     argmax_global: Vec<u32>,
 }
@@ -66,15 +70,20 @@ pub struct StepOutcome {
 impl Network {
     /// A network of `graph` with these numbers.
     pub fn new(graph: Graph, parameters: Parameters) -> Self {
-        let plan = Plan::new(&graph);
+        let plan = Plan::training(&graph);
         let gradients = graph.parameters.iter().map(|spec| match spec.role.is_trained() {
             true => vec![0.0; spec.len()],
             false => Vec::new(),
         });
+        Self { gradients: gradients.collect(), ..Self::with_plan(graph, parameters, plan) }
+    }
+
+    fn with_plan(graph: Graph, parameters: Parameters, plan: Plan) -> Self {
         Self {
-            gradients: gradients.collect(),
+            gradients: Vec::new(),
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
+            biases: Vec::new(),
             pool: Pool::default(),
             plan,
             graph,
@@ -82,22 +91,14 @@ impl Network {
         }
     }
 
+    /// What predicts with the numbers that this network has now.
+    pub fn predictor(&self) -> Predictor {
+        Predictor::new(self.graph.clone(), self.parameters.clone())
+    }
+
     /// Its description.
     pub fn graph(&self) -> &Graph {
         &self.graph
-    }
-
-    /// Logits `[images, classes]` of u8 images `[images, height, width, channels]`, with running statistics.
-    ///
-    /// # Panics
-    /// If `images` does not hold whole images.
-    pub fn infer(&mut self, images: &[u8]) -> Vec<f32> {
-        let batch = self.count(images);
-        self.forward(images, batch, false);
-        let logits = self.take_logits();
-        let owned = logits.clone();
-        self.pool.give(logits);
-        owned
     }
 
     /// One forward and backward pass: fills [`Network::gradients`] with the gradient of the mean loss, times `share`,

@@ -1,67 +1,154 @@
 //! What runs together, and for how long each value is needed.
 
+use percept_kernels::Activation;
+
 use crate::model::graph::{Graph, Op};
 
 /// How a graph is run.
 pub(super) struct Plan {
-    /// The activation or addition that does this node's work too: the node itself gives no value.
+    /// The activation, addition or norm that does this node's work too: the node itself gives no value.
     pub absorbed_by: Vec<Option<usize>>,
-    /// Nodes that read each node's value, an absorbed node's inputs counting for its absorber.
+    /// The nodes whose values this node reads, for itself and for what it absorbed.
+    pub reads: Vec<Vec<usize>>,
+    /// Nodes that read each node's value.
     pub readers: Vec<usize>,
     /// Whether a parameter before or at this node is trained, so that a gradient must reach it.
     pub needs_gradient: Vec<bool>,
+    /// Prediction only: the convolution that ends at this node.
+    pub chains: Vec<Option<Chain>>,
+    /// Training only: the norm whose statistics this convolution gathers on the way.
+    pub measures: Vec<Option<usize>>,
+    /// Training only: whether a convolution gathers this norm's statistics.
+    pub is_measured: Vec<bool>,
+}
+
+/// A convolution and what follows it, as one operation: `activation(norm(convolution) + residual)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Chain {
+    pub conv: usize,
+    pub norm: Option<usize>,
+    /// The node that is added.
+    pub residual: Option<usize>,
+    pub activation: Activation,
 }
 
 impl Plan {
-    pub fn new(graph: &Graph) -> Self {
-        let mut consumers = vec![0; graph.nodes.len()];
-        for node in &graph.nodes {
-            node.inputs.iter().for_each(|&input| consumers[input] += 1);
+    /// Values stay for the backward pass; norms and additions run with their activation.
+    pub fn training(graph: &Graph) -> Self {
+        let mut plan = Self::new(graph);
+        let consumers = consumers(graph);
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let Some(&input) = node.inputs.first() else { continue };
+            let sole = consumers[input].len() == 1;
+            match (&node.op, &graph.nodes[input].op) {
+                (Op::Relu | Op::Gelu, Op::BatchNorm) | (Op::Relu, Op::Add) if sole => {
+                    plan.absorbed_by[input] = Some(index);
+                    plan.reads[index].clone_from(&graph.nodes[input].inputs);
+                }
+                (Op::BatchNorm, Op::Conv2d { .. }) if sole => {
+                    plan.measures[input] = Some(index);
+                    plan.is_measured[index] = true;
+                }
+                _ => {}
+            }
         }
-        let mut absorbed_by = vec![None; graph.nodes.len()];
+        plan.count_readers();
+        plan
+    }
+
+    /// Every convolution runs with its norm, a residual and its activation.
+    pub fn prediction(graph: &Graph) -> Self {
+        let mut plan = Self::new(graph);
+        let consumers = consumers(graph);
+        for (conv, node) in graph.nodes.iter().enumerate() {
+            if !matches!(node.op, Op::Conv2d { .. }) {
+                continue;
+            }
+            let mut chain = Chain { conv, norm: None, residual: None, activation: Activation::Identity };
+            let mut last = conv;
+            while let [next] = consumers[last][..] {
+                match graph.nodes[next].op {
+                    Op::BatchNorm if last == conv => chain.norm = Some(next),
+                    // An addition belongs to the first chain that reaches it; the other one is its residual.
+                    Op::Add if chain.residual.is_none() && plan.chains[next].is_none() => {
+                        let inputs = &graph.nodes[next].inputs;
+                        let other = if inputs[0] == last { inputs[1] } else { inputs[0] };
+                        if other == last || plan.ends_with_addition(graph, next) {
+                            break;
+                        }
+                        chain.residual = Some(other);
+                    }
+                    Op::Relu => chain.activation = Activation::Relu,
+                    Op::Gelu => chain.activation = Activation::Gelu,
+                    _ => break,
+                }
+                plan.absorbed_by[last] = Some(next);
+                last = next;
+                if chain.activation != Activation::Identity {
+                    break;
+                }
+            }
+            plan.reads[last] = [node.inputs[0]].into_iter().chain(chain.residual).collect();
+            plan.chains[last] = Some(chain);
+        }
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(&input) = node.inputs.first() else { continue };
             let fuses = match (&node.op, &graph.nodes[input].op) {
-                (Op::Relu | Op::Gelu, Op::BatchNorm) => true,
-                (Op::Relu, Op::Add) => true,
-                // A vector's features and a map's pixels lie in memory as they are: flattening moves nothing.
+                (Op::Relu | Op::Gelu, Op::BatchNorm) | (Op::Relu, Op::Add) => plan.chains[index].is_none(),
                 _ => false,
             };
-            if fuses && consumers[input] == 1 {
-                absorbed_by[input] = Some(index);
+            if fuses && consumers[input].len() == 1 && plan.chains[input].is_none() {
+                plan.absorbed_by[input] = Some(index);
+                plan.reads[index].clone_from(&graph.nodes[input].inputs);
             }
         }
-        let mut readers = vec![0; graph.nodes.len()];
+        plan.count_readers();
+        plan
+    }
+
+    fn new(graph: &Graph) -> Self {
+        let count = graph.nodes.len();
+        let mut needs_gradient = vec![false; count];
         for (index, node) in graph.nodes.iter().enumerate() {
-            if absorbed_by[index].is_none() {
-                inputs(graph, &absorbed_by, index).iter().for_each(|&input| readers[input] += 1);
-            }
             debug_assert!(node.inputs.iter().all(|&input| input < index));
-        }
-        let mut needs_gradient = vec![false; graph.nodes.len()];
-        for (index, node) in graph.nodes.iter().enumerate() {
             needs_gradient[index] = node.inputs.iter().any(|&input| needs_gradient[input])
                 || node.parameters.iter().any(|&p| graph.parameters[p].role.is_trained());
         }
-        Self { absorbed_by, readers, needs_gradient }
+        Self {
+            absorbed_by: vec![None; count],
+            reads: graph.nodes.iter().map(|node| node.inputs.clone()).collect(),
+            readers: vec![0; count],
+            needs_gradient,
+            chains: vec![None; count],
+            measures: vec![None; count],
+            is_measured: vec![false; count],
+        }
     }
 
-    /// The node whose work this one does beside its own.
+    /// Whether another chain took this addition already.
+    fn ends_with_addition(&self, graph: &Graph, add: usize) -> bool {
+        graph.nodes[add].inputs.iter().any(|&input| self.absorbed_by[input] == Some(add))
+    }
+
+    fn count_readers(&mut self) {
+        for (index, reads) in self.reads.iter().enumerate() {
+            if self.absorbed_by[index].is_none() {
+                reads.iter().for_each(|&input| self.readers[input] += 1);
+            }
+        }
+    }
+
+    /// The node whose work this activation does beside its own.
     pub fn absorbed(&self, graph: &Graph, index: usize) -> Option<usize> {
-        absorbed(graph, &self.absorbed_by, index)
-    }
-
-    /// The nodes whose values this node reads.
-    pub fn inputs<'g>(&self, graph: &'g Graph, index: usize) -> &'g [usize] {
-        inputs(graph, &self.absorbed_by, index)
+        graph.nodes[index].inputs.first().copied().filter(|&input| self.absorbed_by[input] == Some(index))
     }
 }
 
-fn absorbed(graph: &Graph, absorbed_by: &[Option<usize>], index: usize) -> Option<usize> {
-    graph.nodes[index].inputs.first().copied().filter(|&input| absorbed_by[input] == Some(index))
-}
-
-fn inputs<'g>(graph: &'g Graph, absorbed_by: &[Option<usize>], index: usize) -> &'g [usize] {
-    let owner = absorbed(graph, absorbed_by, index).unwrap_or(index);
-    &graph.nodes[owner].inputs
+/// The nodes that read each node's value.
+fn consumers(graph: &Graph) -> Vec<Vec<usize>> {
+    let mut consumers = vec![Vec::new(); graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        node.inputs.iter().for_each(|&input| consumers[input].push(index));
+    }
+    consumers
 }

@@ -119,12 +119,32 @@ fn a_prediction_does_not_depend_on_its_batch() {
         let images = images(&network, BATCH);
         loss(&mut network, &images); // running statistics that are not the first ones
         let size = network.graph().input.len();
-        let together = network.infer(&images);
-        let alone: Vec<f32> = images.chunks_exact(size).flat_map(|image| network.infer(image)).collect();
+        let mut predictor = network.predictor();
+        let together = predictor.infer(&images);
+        let alone: Vec<f32> = images.chunks_exact(size).flat_map(|image| predictor.infer(image)).collect();
         for (a, b) in together.iter().zip(&alone) {
             assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{name}: {a} {b}");
         }
-        assert!(network.infer(&[]).is_empty());
+        assert!(predictor.infer(&[]).is_empty());
+    }
+}
+
+#[test]
+fn folding_changes_no_prediction() {
+    for model in &model::MODELS {
+        let mut network = network(model.name, 17, 3);
+        let images = images(&network, BATCH);
+        loss(&mut network, &images); // running statistics that are not the first ones
+        let folded = network.predictor().infer(&images);
+        network.forward(&images, BATCH, false);
+        let plain = network.take_logits();
+        // Dozens of layers of random numbers enlarge what rounding does.
+        let largest = plain.iter().fold(1f32, |largest, logit| largest.max(logit.abs()));
+        for (plain, folded) in plain.iter().zip(&folded) {
+            assert!((plain - folded).abs() < 5e-3 * largest, "{}: {plain} {folded}", model.name);
+        }
+        let absorbed = network.predictor().0.plan.absorbed_by.iter().flatten().count();
+        assert_eq!(absorbed > 0, network.graph().is_convolutional(), "{}", model.name);
     }
 }
 

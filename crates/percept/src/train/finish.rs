@@ -174,7 +174,7 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
 
 fn measure(session: &mut Session, images: &[u32], temperature: f32) -> (Vec<f32>, Evaluation) {
     let dataset = session.dataset;
-    let logits = logits_of(&mut session.network, dataset, images);
+    let logits = logits_of(&mut session.network.predictor(), dataset, images);
     let evaluation = Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), temperature);
     (logits, evaluation)
 }

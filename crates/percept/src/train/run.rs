@@ -244,7 +244,7 @@ fn plan_time(
     let step = begin.elapsed().as_secs_f64() / steps as f64;
     let probe: Vec<u32> = dataset.train.iter().copied().take(512).collect();
     let begin = Instant::now();
-    crate::evaluate::evaluate_split(&mut trial.network, dataset, &probe);
+    crate::evaluate::evaluate_split(&trial.network, dataset, &probe);
     let look = begin.elapsed().as_secs_f64() / probe.len().max(1) as f64;
     let per_epoch = trial.steps_per_epoch() as f64;
     let at_the_end =

@@ -286,7 +286,7 @@ impl<'a> Session<'a> {
     /// Measures the parameters that would be kept now.
     fn evaluate(&mut self, images: &[u32]) -> Evaluation {
         self.swap_average();
-        let evaluation = evaluate_split(&mut self.network, self.dataset, images);
+        let evaluation = evaluate_split(&self.network, self.dataset, images);
         self.swap_average();
         evaluation
     }
