@@ -14,4 +14,5 @@ mod session;
 pub use config::{AugmentOptions, ClassWeights, OptimizerKind, Preprocess, Schedule, TrainConfig, TrainOptions};
 pub use events::{Event, HistoryRow, Listener};
 pub use finish::{TrainOutcome, Trained};
+pub use optimizer::{Optimizer, OptimizerConfig};
 pub use run::{Place, train};

@@ -2,7 +2,7 @@
 
 use percept_kernels::{self as kernels, AdamW, Sgd};
 
-use super::config::{OptimizerKind, TrainConfig};
+use super::config::OptimizerKind;
 use crate::{
     model::{
         Graph,
@@ -18,6 +18,42 @@ const ADAMW_SHARE: f64 = 0.04;
 /// Iterations of Muon's orthogonalisation.
 const NEWTON_SCHULZ: usize = 4;
 
+/// How parameters follow their gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct OptimizerConfig {
+    /// The rule.
+    pub kind: OptimizerKind,
+    /// Share of the old direction kept: momentum, or Adam's beta1. SGD's momentum is Nesterov's.
+    pub momentum: f64,
+    /// Pull of weights towards 0; biases and norms are left alone.
+    pub weight_decay: f64,
+    /// Longest gradient, over all parameters; 0 for any.
+    pub gradient_clip: f64,
+}
+
+impl OptimizerConfig {
+    /// An optimiser that remembers nothing yet.
+    pub fn init(&self, graph: &Graph) -> Optimizer {
+        let memory = graph.parameters.iter().map(|spec| {
+            let len = if spec.role.is_trained() { spec.len() } else { 0 };
+            let second = match self.kind {
+                OptimizerKind::Sgd => 0,
+                OptimizerKind::Muon if is_filter(spec) => 0,
+                _ => len,
+            };
+            [vec![0.0; len], vec![0.0; second]]
+        });
+        Optimizer {
+            kind: self.kind,
+            momentum: self.momentum as f32,
+            weight_decay: self.weight_decay as f32,
+            clip: self.gradient_clip,
+            memory: memory.collect(),
+            update: Vec::new(),
+        }
+    }
+}
+
 /// The optimiser's settings and its memory of past gradients.
 pub struct Optimizer {
     kind: OptimizerKind,
@@ -31,27 +67,6 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser that remembers nothing yet.
-    pub fn new(config: &TrainConfig, graph: &Graph) -> Self {
-        let memory = graph.parameters.iter().map(|spec| {
-            let len = if spec.role.is_trained() { spec.len() } else { 0 };
-            let second = match config.optimizer {
-                OptimizerKind::Sgd => 0,
-                OptimizerKind::Muon if is_filter(spec) => 0,
-                _ => len,
-            };
-            [vec![0.0; len], vec![0.0; second]]
-        });
-        Self {
-            kind: config.optimizer,
-            momentum: config.momentum as f32,
-            weight_decay: config.weight_decay as f32,
-            clip: config.gradient_clip,
-            memory: memory.collect(),
-            update: Vec::new(),
-        }
-    }
-
     /// Updates the network's parameters by its gradients. `step` counts from 0.
     pub fn step(&mut self, network: &mut Network, learning_rate: f64, step: u64) {
         self.clip(network);

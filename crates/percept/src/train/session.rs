@@ -10,7 +10,7 @@ use super::{
     checkpoint::{self, Checkpoint, Groups, Progress},
     config::{ClassWeights, TrainConfig},
     events::{Event, HistoryRow, Listener},
-    optimizer::Optimizer,
+    optimizer::{Optimizer, OptimizerConfig},
     schedule,
 };
 use crate::{
@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
             Progress { fingerprint: dataset.fingerprint.clone(), settings: config.to_toml(), ..Progress::default() };
         let sampler = Sampler::new(dataset.train.clone(), config.batch_size, config.sampling, false, config.seed)?;
         Ok(Self {
-            optimizer: Optimizer::new(&config, network.graph()),
+            optimizer: optimizer_config(&config).init(network.graph()),
             loss: loss_config(&config, dataset),
             average: (config.average > 0.0).then(|| network.parameters.clone()),
             best: None,
@@ -335,6 +335,15 @@ fn is_better([top1, loss]: [f64; 2], [best_top1, best_loss]: [f64; 2], images: u
 
 fn slices(numbers: &Parameters) -> Vec<&[f32]> {
     numbers.0.iter().map(Vec::as_slice).collect()
+}
+
+fn optimizer_config(config: &TrainConfig) -> OptimizerConfig {
+    OptimizerConfig {
+        kind: config.optimizer,
+        momentum: config.momentum,
+        weight_decay: config.weight_decay,
+        gradient_clip: config.gradient_clip,
+    }
 }
 
 fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
