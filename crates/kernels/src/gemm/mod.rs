@@ -6,6 +6,7 @@
 //! depend on `k` and on the instruction set alone.
 
 mod operand;
+mod packed;
 mod product;
 mod reduction;
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::packed::Packed;
 use super::{Left, Panels, Right, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
 use crate::arch::MicroKernel;
 use crate::parallel::{self, SharedMut};
@@ -41,6 +42,17 @@ enum Way<'a> {
     Turned,
 }
 
+/// How B is there when the tasks begin.
+#[derive(Clone, Copy)]
+enum Ready<'a> {
+    /// As it lies: what a single tile of rows reads is not worth a copy.
+    InPlace(&'a [f32]),
+    /// Packed for all.
+    Packed(&'a Packed),
+    /// Not: each panel has one reader, which packs it for itself.
+    No,
+}
+
 impl<L: Left, R: Right> Product<'_, L, R> {
     pub(crate) fn run(&self, kernel: &MicroKernel, destination: Destination<'_>) {
         let [m, n, k] = self.sizes;
@@ -51,14 +63,11 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         let [row_step, column_step] = cut(kernel, self.sizes);
         let row_tasks = m.div_ceil(row_step);
         let in_place = self.right.in_place().filter(|_| m <= kernel.rows && n.is_multiple_of(kernel.columns));
-        let shared = in_place.is_none() && row_tasks > 1;
-        let packed = if shared { self.pack(kernel.columns) } else { Scratch::take(0) };
-        let panels = match in_place {
-            // What a single tile of rows reads is not worth a copy.
-            Some(values) => Some(Panels { values, panel: kernel.columns, step: n }),
-            None if shared => Some(Panels { values: &packed, panel: kernel.columns * k, step: kernel.columns }),
-            // Each panel has one reader, which packs it for itself.
-            None => None,
+        let packed = (in_place.is_none() && row_tasks > 1).then(|| Packed::new(self.right, kernel, n, k));
+        let right = match (in_place, &packed) {
+            (Some(values), _) => Ready::InPlace(values),
+            (None, Some(packed)) => Ready::Packed(packed),
+            (None, None) => Ready::No,
         };
         let (c, way) = match destination {
             Destination::Rows(c) => (SharedMut::new(c), Way::Straight),
@@ -72,7 +81,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             if let Way::Straight = way {
                 let target = Target { c, first: row * n + column, row: n, bias: &bias, accumulate: self.accumulate };
                 // SAFETY: the blocks of C of different tasks do not overlap.
-                unsafe { self.compute(kernel, rows.clone(), columns.clone(), panels, target) };
+                unsafe { self.compute(kernel, rows.clone(), columns.clone(), right, target) };
                 if let Some(finish) = self.finish {
                     finish(rows, columns, c);
                 }
@@ -82,7 +91,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             let mut aside = Scratch::take(rows.len() * width);
             let target = Target { c: SharedMut::new(&mut aside), first: 0, row: width, bias: &bias, accumulate: false };
             // SAFETY: the buffer is this task's own.
-            unsafe { self.compute(kernel, rows.clone(), columns.clone(), panels, target) };
+            unsafe { self.compute(kernel, rows.clone(), columns.clone(), right, target) };
             // SAFETY: the blocks of C of different tasks do not overlap.
             unsafe { self.deliver(&aside, rows, columns, c, way) };
         });
@@ -97,23 +106,24 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         kernel: &MicroKernel,
         rows: Range<usize>,
         columns: Range<usize>,
-        panels: Option<Panels<'_>>,
+        right: Ready<'_>,
         mut target: Target<'_>,
     ) {
         let (k, width) = (self.sizes[2], kernel.columns);
         let depth = k.min(kernel.depth);
         let mut left = Scratch::take(scratch_len(rows.len(), depth, kernel.rows));
-        let own = if panels.is_none() { columns.len().next_multiple_of(width) * depth } else { 0 };
+        let own = if let Ready::No = right { columns.len().next_multiple_of(width) * depth } else { 0 };
         let mut own = Scratch::take(own);
         target.bias = target.bias.get(columns.start..).unwrap_or_default();
         for steps in step_blocks(k, kernel.depth) {
             let left = self.left.block(rows.clone(), steps.clone(), kernel.rows, &mut left);
-            let right = match panels {
-                Some(panels) => {
-                    let first = columns.start / width * panels.panel + steps.start * panels.step;
-                    Panels { values: &panels.values[first..], ..panels }
+            let right = match right {
+                Ready::InPlace(values) => {
+                    let n = self.sizes[1];
+                    Panels { values: &values[steps.start * n + columns.start..], panel: width, step: n }
                 }
-                None => {
+                Ready::Packed(packed) => packed.panels(&steps, columns.start),
+                Ready::No => {
                     let panel = width * steps.len();
                     self.right.pack(steps.clone(), columns.clone(), width, panel, &mut own);
                     Panels { values: &own, panel, step: width }
@@ -155,28 +165,6 @@ impl<L: Left, R: Right> Product<'_, L, R> {
                 *into = if self.accumulate { *into + from } else { *from };
             }
         }
-    }
-
-    /// All of B, panel after panel.
-    fn pack(&self, width: usize) -> Scratch {
-        /// Steps in a task that has a single panel.
-        const STEPS: usize = 512;
-        let [_, n, k] = self.sizes;
-        let panels = n.div_ceil(width);
-        let together = (panels / 16).clamp(1, 16); // neighbours, so that longer runs are read
-        let pieces = if together == 1 { k.div_ceil(STEPS) } else { 1 };
-        let mut packed = Scratch::take(panels * width * k);
-        let shared = SharedMut::new(&mut packed);
-        parallel::for_each(panels.div_ceil(together) * pieces, |task| {
-            let (first, piece) = (task / pieces * together, task % pieces);
-            let last = panels.min(first + together);
-            let steps = if pieces > 1 { piece * STEPS..k.min((piece + 1) * STEPS) } else { 0..k };
-            let start = (first * k + steps.start) * width;
-            // SAFETY: each task has panels of its own, or a run of steps of a panel.
-            let into = unsafe { shared.range(start..start + (last - first) * steps.len() * width) };
-            self.right.pack(steps, first * width..n.min(last * width), width, k * width, into);
-        });
-        packed
     }
 
     fn padded_bias(&self, width: usize) -> Scratch {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::packed::Packed;
 use super::{Left, Panels, Right, TASKS, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
 use crate::arch::MicroKernel;
 use crate::parallel::{self, CHUNK, SharedMut};
@@ -43,6 +44,8 @@ impl<L: Left, R: Right> Reduction<'_, L, R> {
         let mut sums = Scratch::take((cut.chunks - 1) * m * n);
         let (shared, shared_sums) = (SharedMut::new(c), SharedMut::new(&mut sums));
         let (row_tasks, column_tasks) = (m.div_ceil(cut.rows), n.div_ceil(cut.columns));
+        // Many tasks read the same of B where the sum is short: the gradient of a linear layer's weights.
+        let packed = (cut.chunks == 1 && row_tasks > 1).then(|| Packed::new(self.right, kernel, n, k));
         parallel::for_each(cut.chunks * row_tasks * column_tasks, |task| {
             let (chunk, part) = (task / (row_tasks * column_tasks), task % (row_tasks * column_tasks));
             let (row, column) = (part % row_tasks * cut.rows, part / row_tasks * cut.columns);
@@ -56,7 +59,7 @@ impl<L: Left, R: Right> Reduction<'_, L, R> {
             };
             let (rows, columns) = (row..m.min(row + cut.rows), column..n.min(column + cut.columns));
             // SAFETY: every task has a chunk, rows or columns of its own.
-            unsafe { self.compute(kernel, rows, columns, steps, target) };
+            unsafe { self.compute(kernel, rows, columns, steps, packed.as_ref(), target) };
         });
         if cut.chunks > 1 {
             add_chunks(c, &sums);
@@ -73,19 +76,26 @@ impl<L: Left, R: Right> Reduction<'_, L, R> {
         rows: Range<usize>,
         columns: Range<usize>,
         steps: Range<usize>,
+        packed: Option<&Packed>,
         mut target: Target<'_>,
     ) {
         let width = kernel.columns;
         let depth = steps.len().min(kernel.depth);
         let row_block = block_rows(kernel).min(rows.len());
         let mut left = Scratch::take(scratch_len(row_block, depth, kernel.rows));
-        let mut right = Scratch::take(columns.len().next_multiple_of(width) * depth);
+        let own = if packed.is_none() { columns.len().next_multiple_of(width) * depth } else { 0 };
+        let mut own = Scratch::take(own);
         let first = target.first;
         for block in step_blocks(steps.len(), kernel.depth) {
             let block = steps.start + block.start..steps.start + block.end;
-            let panel = width * block.len();
-            self.right.pack(block.clone(), columns.clone(), width, panel, &mut right);
-            let panels = Panels { values: &right, panel, step: width };
+            let panels = match packed {
+                Some(packed) => packed.panels(&block, columns.start),
+                None => {
+                    let panel = width * block.len();
+                    self.right.pack(block.clone(), columns.clone(), width, panel, &mut own);
+                    Panels { values: &own, panel, step: width }
+                }
+            };
             for row in rows.clone().step_by(row_block) {
                 let part = row..rows.end.min(row + row_block);
                 let sizes = [part.len(), columns.len(), block.len()];

@@ -37,19 +37,12 @@ impl Plan {
     pub fn training(graph: &Graph) -> Self {
         let mut plan = Self::new(graph);
         let consumers = consumers(graph);
-        for (index, node) in graph.nodes.iter().enumerate() {
-            let Some(&input) = node.inputs.first() else { continue };
-            let sole = consumers[input].len() == 1;
-            match (&node.op, &graph.nodes[input].op) {
-                (Op::Relu | Op::Gelu, Op::BatchNorm) | (Op::Relu, Op::Add) if sole => {
-                    plan.absorbed_by[input] = Some(index);
-                    plan.reads[index].clone_from(&graph.nodes[input].inputs);
-                }
-                (Op::BatchNorm, Op::Conv2d { .. }) if sole => {
-                    plan.measures[input] = Some(index);
-                    plan.is_measured[index] = true;
-                }
-                _ => {}
+        plan.fuse_activations(graph, &consumers);
+        for (norm, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op == Op::BatchNorm) {
+            let input = node.inputs[0];
+            if matches!(graph.nodes[input].op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
+                plan.measures[input] = Some(norm);
+                plan.is_measured[norm] = true;
             }
         }
         plan.count_readers();
@@ -70,13 +63,9 @@ impl Plan {
                 match graph.nodes[next].op {
                     Op::BatchNorm if last == conv => chain.norm = Some(next),
                     // An addition belongs to the first chain that reaches it; the other one is its residual.
-                    Op::Add if chain.residual.is_none() && plan.chains[next].is_none() => {
+                    Op::Add if chain.residual.is_none() && !plan.is_taken(graph, next) => {
                         let inputs = &graph.nodes[next].inputs;
-                        let other = if inputs[0] == last { inputs[1] } else { inputs[0] };
-                        if other == last || plan.ends_with_addition(graph, next) {
-                            break;
-                        }
-                        chain.residual = Some(other);
+                        chain.residual = Some(if inputs[0] == last { inputs[1] } else { inputs[0] });
                     }
                     Op::Relu => chain.activation = Activation::Relu,
                     Op::Gelu => chain.activation = Activation::Gelu,
@@ -91,17 +80,7 @@ impl Plan {
             plan.reads[last] = [node.inputs[0]].into_iter().chain(chain.residual).collect();
             plan.chains[last] = Some(chain);
         }
-        for (index, node) in graph.nodes.iter().enumerate() {
-            let Some(&input) = node.inputs.first() else { continue };
-            let fuses = match (&node.op, &graph.nodes[input].op) {
-                (Op::Relu | Op::Gelu, Op::BatchNorm) | (Op::Relu, Op::Add) => plan.chains[index].is_none(),
-                _ => false,
-            };
-            if fuses && consumers[input].len() == 1 && plan.chains[input].is_none() {
-                plan.absorbed_by[input] = Some(index);
-                plan.reads[index].clone_from(&graph.nodes[input].inputs);
-            }
-        }
+        plan.fuse_activations(graph, &consumers);
         plan.count_readers();
         plan
     }
@@ -126,8 +105,24 @@ impl Plan {
     }
 
     /// Whether another chain took this addition already.
-    fn ends_with_addition(&self, graph: &Graph, add: usize) -> bool {
+    fn is_taken(&self, graph: &Graph, add: usize) -> bool {
         graph.nodes[add].inputs.iter().any(|&input| self.absorbed_by[input] == Some(add))
+    }
+
+    /// Lets norms and additions run with the activation that alone reads them, where no chain has them.
+    fn fuse_activations(&mut self, graph: &Graph, consumers: &[Vec<usize>]) {
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let Some(&input) = node.inputs.first() else { continue };
+            let fuses = matches!(
+                (&node.op, &graph.nodes[input].op),
+                (Op::Relu | Op::Gelu, Op::BatchNorm) | (Op::Relu, Op::Add)
+            );
+            let is_free = self.chains[index].is_none() && self.chains[input].is_none();
+            if fuses && is_free && consumers[input].len() == 1 {
+                self.absorbed_by[input] = Some(index);
+                self.reads[index].clone_from(&graph.nodes[input].inputs);
+            }
+        }
     }
 
     fn count_readers(&mut self) {
