@@ -22,10 +22,20 @@ pub struct Likelihood {
 
 /// A trained model that names what pictures show.
 ///
-/// ```no_run
-/// let mut classifier = percept::Classifier::open("runs/digits-cnn-1")?;
-/// let likelihoods = classifier.classify_file("seven.png")?;
+/// ```
+/// # use percept::{image::{Image, ImageShape, encode_png}, train::{Place, TrainOptions, train}};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let (run, picture) = (folder.path().join("digits"), folder.path().join("seven.png"));
+/// # let mut options = TrainOptions { data: "digits".into(), steps: Some(20), ..TrainOptions::default() };
+/// # options.model = Some("softmax".into());
+/// # let stop = std::sync::atomic::AtomicBool::new(false);
+/// # train(&options, &Place::New(Some(run.clone())), std::time::Instant::now(), &stop, &|_| {})?;
+/// # let shape = ImageShape { height: 8, width: 8, channels: 1 };
+/// # std::fs::write(&picture, encode_png(&Image { shape, pixels: vec![0; 64] })).expect("a picture");
+/// let mut classifier = percept::Classifier::open(run)?;
+/// let likelihoods = classifier.classify_file(picture)?;
 /// println!("{}: {:.1} %", likelihoods[0].class, 100.0 * likelihoods[0].probability);
+/// # assert_eq!(likelihoods.len(), 10);
 /// # Ok::<(), percept::Error>(())
 /// ```
 pub struct Classifier {
