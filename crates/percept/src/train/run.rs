@@ -234,11 +234,11 @@ fn plan_time(
         Network::new(network.graph().clone(), network.parameters.clone()),
         Path::new(""),
     )?;
-    trial.compute(0)?;
+    trial.step(0)?;
     let begin = Instant::now();
     let mut steps = 0;
     while steps < 3 || (begin.elapsed().as_secs_f64() < 0.02 * time && steps < 50) {
-        trial.compute(steps)?;
+        trial.step(steps)?;
         steps += 1;
     }
     let step = begin.elapsed().as_secs_f64() / steps as f64;

@@ -171,7 +171,10 @@ impl<'a> Session<'a> {
     }
 
     /// One update.
-    fn step(&mut self, step: u64) -> Result<StepOutcome> {
+    ///
+    /// # Errors
+    /// Divergence, or labels or settings out of range.
+    pub fn step(&mut self, step: u64) -> Result<StepOutcome> {
         let outcome = self.compute(step)?;
         if !outcome.loss.is_finite() || outcome.loss > HOPELESS_LOSS {
             return Err(self.diverged(step, outcome.loss));
@@ -211,7 +214,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Labels or settings out of range.
-    pub fn compute(&mut self, step: u64) -> Result<StepOutcome> {
+    fn compute(&mut self, step: u64) -> Result<StepOutcome> {
         self.fill(step)?;
         let (size, classes) = (self.dataset.shape.len(), self.dataset.classes.len());
         let count = self.batch.labels.len();
