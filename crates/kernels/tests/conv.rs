@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_same_bits, on_every_isa, widen};
+use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, widen};
 use percept_kernels::{Algorithm, ConvShape, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
 
 /// Input, output channels, kernel, stride, padding.
@@ -108,15 +108,7 @@ fn convolutions_have_the_same_bits_whatever_the_threads() {
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
         let gradient = random.values(shape.output_len());
         assert_same_bits(&format!("{shape:?}"), || {
-            Algorithm::Direct.run(|| {
-                let mut output = vec![0.0; shape.output_len()];
-                conv2d(&shape, &input, &weights, None, &mut output);
-                let mut input_gradient = vec![0.0; shape.input_len()];
-                conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient);
-                let mut weight_gradient = vec![0.0; shape.weights_len()];
-                conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient);
-                [output, input_gradient, weight_gradient].concat()
-            })
+            Algorithm::Direct.run(|| every_pass(&shape, &input, &weights, &gradient))
         });
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_same_bits, on_every_isa, widen};
+use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, widen};
 use percept_kernels::{Algorithm, ConvShape, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
 
 const ALGORITHMS: [(Algorithm, f64); 2] = [(Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
@@ -99,15 +99,7 @@ fn winograd_has_the_same_bits_whatever_the_threads() {
         let gradient = random.values(shape.output_len());
         for (algorithm, _) in ALGORITHMS {
             assert_same_bits(&format!("{algorithm:?} {shape:?}"), || {
-                algorithm.run(|| {
-                    let mut output = vec![0.0; shape.output_len()];
-                    conv2d(&shape, &input, &weights, None, &mut output);
-                    let mut input_gradient = vec![0.0; shape.input_len()];
-                    conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient);
-                    let mut weight_gradient = vec![0.0; shape.weights_len()];
-                    conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient);
-                    [output, input_gradient, weight_gradient].concat()
-                })
+                algorithm.run(|| every_pass(&shape, &input, &weights, &gradient))
             });
         }
     }

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use percept_kernels as kernels;
-
 use crate::{
     Error, Result,
     image::{Image, decode, resize},
-    ops::Predictor,
+    ops::{Predictor, calibrated_softmax},
     weights::{self, ModelCard, SavedModel},
 };
 
@@ -96,8 +94,7 @@ impl Classifier {
         }
         let classes = self.card.classes.len();
         let mut probabilities = self.predictor.infer(&pixels);
-        kernels::scale(&mut probabilities, 1.0 / self.card.temperature);
-        kernels::softmax(images.len(), classes, &mut probabilities);
+        calibrated_softmax(&mut probabilities, classes, self.card.temperature);
         probabilities.chunks_exact(classes).map(|row| self.rank(row)).collect()
     }
 

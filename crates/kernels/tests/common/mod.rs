@@ -1,7 +1,7 @@
 //! What the tests share: values without a pattern, every instruction set, several thread counts, and comparisons.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use percept_kernels::Isa;
+use percept_kernels::{ConvShape, Isa, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
 
 /// A small generator (Marsaglia's xorshift with a multiplier), so that tests depend on nothing.
 pub struct Random(u64);
@@ -44,6 +44,17 @@ pub fn on_every_isa(mut work: impl FnMut(Isa)) {
     }
     let ran = Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
     eprintln!("ran on: {ran}; other instruction sets were not run, this machine lacks them");
+}
+
+/// A convolution's output, gradient of the input and gradient of the weights, one after the other.
+pub fn every_pass(shape: &ConvShape, input: &[f32], weights: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let mut output = vec![0.0; shape.output_len()];
+    conv2d(shape, input, weights, None, &mut output);
+    let mut input_gradient = vec![0.0; shape.input_len()];
+    conv2d_input_gradient(shape, gradient, weights, &mut input_gradient);
+    let mut weight_gradient = vec![0.0; shape.weights_len()];
+    conv2d_weight_gradient(shape, input, gradient, &mut weight_gradient);
+    [output, input_gradient, weight_gradient].concat()
 }
 
 /// Whether `actual` is within `tolerance` of `expected`, relative to the size of the terms behind it, `scale` (1 at

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use self::sink::Sink;
 use super::{
     BadImages, DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
-    reading::{ContentHash, PictureReader, Reading},
+    reading::{ContentHash, PictureReader, Reading, hexadecimal},
 };
 use crate::{
     Error, Result,
@@ -89,7 +89,7 @@ fn check_size(size: [usize; 2]) -> Result<()> {
 fn key(source: &Source, config: &DatasetConfig) -> String {
     let resized = config.image_size.map(|size| (size, config.fit));
     let text = format!("{} {:?} {} {resized:?} {:?}", file::VERSION, source.identity, source.channels, source.classes);
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(text))
 }
 
 /// The same answer whether unreadable files were found now or when the cache was made.

@@ -1,13 +1,11 @@
 //! Decoded, labelled, split images: what training, evaluation and reports read.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
 
 use super::{
     DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
     cache::{self, Decoded, Facts, Pixels},
-    reading::{ContentHash, hash_image},
+    reading::{ContentHash, hash_image, hexadecimal},
     source::and_more,
     splits::{self, Splits},
 };
@@ -249,10 +247,7 @@ impl Dataset {
             digest.update((self.split(split).len() as u64).to_le_bytes());
             self.split(split).iter().for_each(|index| digest.update(index.to_le_bytes()));
         }
-        self.fingerprint = digest.finalize().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}"); // a String takes everything
-            text
-        });
+        self.fingerprint = hexadecimal(&digest.finalize());
         self
     }
 }

@@ -16,17 +16,13 @@ pub(super) use self::walk::{Stamp, stamp};
 use self::walk::{Tree, is_hidden, walk};
 use super::{
     DatasetConfig, Event, Listener, Picture, Sample, Source, Split,
+    reading::hexadecimal,
     source::{and_more, check_classes, count, is_or_are, name_of, number_classes},
 };
-use crate::{Error, Result};
-
-const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
-
-/// Whether a file's extension is a picture's, in any capitalisation.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
+use crate::{
+    Error, Result,
+    image::{IMAGE_EXTENSIONS, has_image_extension},
+};
 
 /// Opens a folder of class folders.
 pub(super) fn open(root: &Path, config: &DatasetConfig, listener: Listener) -> Result<Source> {
@@ -72,7 +68,7 @@ pub(super) fn identify(root: &Path, files: &[ListedFile]) -> String {
         digest.update(file.stamp.0.to_le_bytes());
         digest.update(file.stamp.1.to_le_bytes());
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest.finalize())
 }
 
 /// A reader that hands out the files in their order.
@@ -174,7 +170,7 @@ impl Listing {
                 format!("{place} holds no image"),
                 format!(
                     "give a folder with one folder of images per class; images end in {}",
-                    EXTENSIONS.map(|e| format!(".{e}")).join(" ")
+                    IMAGE_EXTENSIONS.map(|e| format!(".{e}")).join(" ")
                 ),
             ));
         }
@@ -268,7 +264,7 @@ fn has_splits(tree: &Tree) -> bool {
 
 fn is_picture(file: &walk::File) -> bool {
     let hidden = file.relative.file_name().is_some_and(is_hidden);
-    file.is_regular && !hidden && is_image(&file.relative)
+    file.is_regular && !hidden && has_image_extension(&file.relative)
 }
 
 impl Stray {

@@ -24,6 +24,7 @@ use self::{
 };
 use super::{
     DatasetConfig, Event, Listener, Source, Split, folder,
+    reading::hexadecimal,
     source::{check_classes, name_of, number_classes},
 };
 use crate::{Error, Result};
@@ -139,7 +140,7 @@ fn identify(files: &[PathBuf]) -> Result<String> {
         digest.update(path.as_os_str().as_encoded_bytes());
         digest.update(format!(" {:?}\n", folder::stamp(&metadata)));
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&digest.finalize()))
 }
 
 /// Reads every label, and makes numbers of them.

@@ -63,7 +63,7 @@ fn open_path(path: &Path, config: &DatasetConfig, listener: Listener) -> Result<
     match extension.as_str() {
         "csv" | "tsv" => table::open(path, config, listener),
         "parquet" => parquet::open(path, vec![path.to_owned()], config, listener),
-        _ if folder::is_image(path) => Err(Error::invalid(
+        _ if image::has_image_extension(path) => Err(Error::invalid(
             format!("{} is one image, not a set of labelled images", path.display()),
             "give the folder that holds one folder per class; `percept predict` takes single images",
         )),

@@ -58,7 +58,7 @@ pub enum Fit {
 }
 
 /// Extensions that are taken for images, in small letters.
-const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
+pub(crate) const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// The images in a folder, at any depth, in order.
 ///
@@ -71,8 +71,8 @@ pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(images.map(walkdir::DirEntry::into_path).collect())
 }
 
-/// Whether a file is taken for an image, by its name.
+/// Whether a file is taken for an image, by its name: the extension counts, in any capitalisation.
 pub(crate) fn has_image_extension(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    IMAGE_EXTENSIONS.contains(&extension.as_str())
+    let extension = path.extension().unwrap_or_default();
+    IMAGE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

@@ -53,18 +53,14 @@ impl Network {
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
                 let bias = bias.then(|| parameter(1));
+                let (input, weights) = (source(0), parameter(0));
                 let Some(norm) = self.plan.measures[index] else {
-                    return kernels::conv2d(&shape, source(0), parameter(0), bias, output);
+                    return kernels::conv2d(&shape, input, weights, bias, output);
                 };
-                let [mut mean, mut variance] = std::mem::take(&mut self.saved[norm].statistics);
+                let [mean, variance] = &mut self.saved[norm].statistics;
                 mean.resize(shape.out_channels, 0.0);
                 variance.resize(shape.out_channels, 0.0);
-                let source = self.values[self.plan.reads[index][0]].as_deref().unwrap_or_default();
-                let own = &self.graph.nodes[index].parameters;
-                let weights = &self.parameters.0[own[0]];
-                let bias = own.get(1).map(|&bias| self.parameters.0[bias].as_slice());
-                kernels::conv2d_with_statistics(&shape, source, weights, bias, output, &mut mean, &mut variance);
-                self.saved[norm].statistics = [mean, variance];
+                kernels::conv2d_with_statistics(&shape, input, weights, bias, output, mean, variance);
             }
             Op::BatchNorm => self.normalize(index, Activation::Identity, batch, training, output),
             Op::Relu | Op::Gelu if self.plan.absorbed(&self.graph, index).is_some() => {
@@ -88,11 +84,9 @@ impl Network {
             }
             Op::MaxPool { .. } => {
                 let shape = self.pool_shape(index, batch);
-                let mut argmax = std::mem::take(&mut self.saved[index].argmax);
+                let argmax = &mut self.saved[index].argmax;
                 argmax.resize(output.len(), 0);
-                let input = self.values[self.graph.nodes[index].inputs[0]].as_deref().unwrap_or_default();
-                kernels::max_pool(&shape, input, output, &mut argmax);
-                self.saved[index].argmax = argmax;
+                kernels::max_pool(&shape, source(0), output, argmax);
             }
             Op::GlobalAveragePool => {
                 let shape = self.graph.nodes[node.inputs[0]].shape;
@@ -100,11 +94,9 @@ impl Network {
             }
             Op::GlobalMaxPool => {
                 let shape = self.graph.nodes[node.inputs[0]].shape;
-                let mut argmax = std::mem::take(&mut self.saved[index].argmax_global);
+                let argmax = &mut self.saved[index].argmax_global;
                 argmax.resize(output.len(), 0);
-                let input = self.values[self.graph.nodes[index].inputs[0]].as_deref().unwrap_or_default();
-                kernels::global_max_pool(batch, shape.pixels(), shape.channels(), input, output, &mut argmax);
-                self.saved[index].argmax_global = argmax;
+                kernels::global_max_pool(batch, shape.pixels(), shape.channels(), source(0), output, argmax);
             }
             // Memory counts pixel by pixel either way; the weights' layout knows.
             Op::Flatten => output.copy_from_slice(source(0)),
@@ -146,7 +138,7 @@ impl Network {
         let parameters = &mut self.parameters.0;
         let (scale, shift) = (&parameters[scale], &parameters[shift]);
         let epsilon = NORM_EPSILON;
-        if self.plan.is_measured[norm] {
+        if self.plan.measures[node.inputs[0]] == Some(norm) {
             let (mean, variance) = (&*batch_mean, &*batch_variance);
             kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, activation, output);
         } else {

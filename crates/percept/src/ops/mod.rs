@@ -170,6 +170,12 @@ fn count_correct(logits: &[f32], targets: &Targets, classes: usize) -> usize {
     logits.chunks_exact(classes).enumerate().filter(|&pair| matches(pair)).count()
 }
 
+/// Probabilities of logits `[images, classes]` divided by a temperature, in their place.
+pub fn calibrated_softmax(logits: &mut [f32], classes: usize, temperature: f32) {
+    kernels::scale(logits, 1.0 / temperature);
+    kernels::softmax(logits.len() / classes, classes, logits);
+}
+
 /// Index of the largest value, the first of equals.
 pub fn largest(values: &[f32]) -> usize {
     values.iter().enumerate().fold(0, |best, (index, value)| if *value > values[best] { index } else { best })

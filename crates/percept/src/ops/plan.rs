@@ -18,8 +18,6 @@ pub(super) struct Plan {
     pub chains: Vec<Option<Chain>>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
-    /// Training only: whether a convolution gathers this norm's statistics.
-    pub is_measured: Vec<bool>,
 }
 
 /// A convolution and what follows it, as one operation: `activation(norm(convolution) + residual)`.
@@ -42,7 +40,6 @@ impl Plan {
             let input = node.inputs[0];
             if matches!(graph.nodes[input].op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
                 plan.measures[input] = Some(norm);
-                plan.is_measured[norm] = true;
             }
         }
         plan.count_readers();
@@ -100,7 +97,6 @@ impl Plan {
             needs_gradient,
             chains: vec![None; count],
             measures: vec![None; count],
-            is_measured: vec![false; count],
         }
     }
 

@@ -6,7 +6,10 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::defaults::{self, Facts};
+use super::{
+    defaults::{self, Facts},
+    schedule,
+};
 use crate::{
     Error, Result,
     data::{BadImages, augment::Augmentation, batches::Sampling},
@@ -341,6 +344,11 @@ impl AugmentOptions {
 }
 
 impl TrainConfig {
+    /// The learning rate of a step, counted from 0, as its schedule has it.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        self.learning_rate * schedule::factor(self.schedule, step, self.steps, self.warmup)
+    }
+
     /// The file that repeats the run.
     pub fn to_toml(&self) -> String {
         let settings = toml::to_string(self).unwrap_or_default();

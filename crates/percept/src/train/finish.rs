@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::{
     config::TrainConfig,
     events::{Event, Listener},
+    prepare::spread,
     run::architecture,
-    schedule,
     session::Session,
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     files,
     image::Image,
     model::draw::thousands,
+    ops::{Predictor, calibrated_softmax},
     report::{self, Accuracy, Calibration, Report, Shown, weight_templates},
     weights::{self, ModelCard},
 };
@@ -103,14 +104,16 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
     session.keep_best();
     let dataset = session.dataset;
     let classes = dataset.classes.len();
-    let taken = dataset.train.len().min(TRAIN_SAMPLE);
-    let sample: Vec<u32> = (0..taken).map(|i| dataset.train[i * dataset.train.len() / taken]).collect();
-    let train = measure(&mut session, &sample, 1.0).1;
-    let (validation_logits, validation) = measure(&mut session, &dataset.validation, 1.0);
+    let sample = spread(&dataset.train, TRAIN_SAMPLE);
+    // Folded once: the parameters stay as they are from here on.
+    let mut predictor = session.network.predictor();
+    let mut measure = |images: &[u32], temperature: f32| measure(&mut predictor, dataset, images, temperature);
+    let train = measure(&sample, 1.0).1;
+    let (validation_logits, validation) = measure(&dataset.validation, 1.0);
     let temperature = fit_temperature(&validation_logits, &labels_of(dataset, &dataset.validation), classes);
     let calibrated =
         Evaluation::new(&validation_logits, &labels_of(dataset, &dataset.validation), classes, temperature);
-    let (test_logits, test) = measure(&mut session, &dataset.test, temperature);
+    let (test_logits, test) = measure(&dataset.test, temperature);
     let (has_validation, has_test) = (!dataset.validation.is_empty(), !dataset.test.is_empty());
 
     let mut outcome = TrainOutcome {
@@ -132,7 +135,7 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
     }
     let report = Report {
         title: format!("{} on {}", outcome.model, outcome.data),
-        accuracies: accuracies(&outcome, taken, evaluation),
+        accuracies: accuracies(&outcome, sample.len(), evaluation),
         facts: facts(&session, &outcome, started),
         remarks: vec![format!("{}.", dataset.splits_note)],
         settings: session.config.to_toml(),
@@ -172,9 +175,8 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
     Ok(outcome)
 }
 
-fn measure(session: &mut Session, images: &[u32], temperature: f32) -> (Vec<f32>, Evaluation) {
-    let dataset = session.dataset;
-    let logits = logits_of(&mut session.network.predictor(), dataset, images);
+fn measure(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], temperature: f32) -> (Vec<f32>, Evaluation) {
+    let logits = logits_of(predictor, dataset, images);
     let evaluation = Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), temperature);
     (logits, evaluation)
 }
@@ -295,20 +297,14 @@ fn learning_rates(session: &Session) -> Vec<(f64, f64)> {
     let epochs = config.batch_size as f64 / session.dataset.train.len() as f64;
     let shown = done.min(RATES);
     let steps = (0..shown).map(|place| place * (done - 1) / (shown - 1).max(1));
-    steps
-        .map(|step| {
-            let factor = schedule::factor(config.schedule, step, config.steps, config.warmup);
-            ((step + 1) as f64 * epochs, config.learning_rate * factor)
-        })
-        .collect()
+    steps.map(|step| ((step + 1) as f64 * epochs, config.learning_rate_at(step))).collect()
 }
 
 /// The surest wrong answers.
 fn mistakes(dataset: &Dataset, images: &[u32], logits: &[f32], temperature: f32) -> Vec<Shown> {
     let classes = dataset.classes.len();
     let mut probabilities = logits.to_vec();
-    percept_kernels::scale(&mut probabilities, 1.0 / temperature);
-    percept_kernels::softmax(images.len(), classes, &mut probabilities);
+    calibrated_softmax(&mut probabilities, classes, temperature);
     let mut wrong: Vec<(f32, u32, usize)> = images
         .iter()
         .zip(probabilities.chunks_exact(classes))

@@ -29,20 +29,20 @@ pub fn fit_to_data(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, s
 }
 
 /// At most `count` of the indices, evenly spread.
-fn spread(indices: &[u32], count: usize) -> Vec<usize> {
+pub(super) fn spread(indices: &[u32], count: usize) -> Vec<u32> {
     let taken = indices.len().min(count);
-    (0..taken).map(|i| indices[i * indices.len() / taken] as usize).collect()
+    (0..taken).map(|i| indices[i * indices.len() / taken]).collect()
 }
 
 /// Mean and deviation of each channel, or the mean image with a deviation of 1.
-fn normalization(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sample: &[usize]) {
+fn normalization(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sample: &[u32]) {
     let channels = graph.input.channels;
     let per_pixel = graph.parameters.iter().any(|p| p.name == "normalize.mean" && p.layout == Layout::Map);
     let cells = if per_pixel { graph.input.len() } else { channels };
     // Sums of u8 are exact in u64 and need no order.
     let (mut sums, mut squares) = (vec![0u64; cells], vec![0u64; cells]);
     for &index in sample {
-        for (place, &value) in dataset.image(index).iter().enumerate() {
+        for (place, &value) in dataset.image(index as usize).iter().enumerate() {
             sums[place % cells] += u64::from(value);
             squares[place % cells] += u64::from(value) * u64::from(value);
         }
@@ -65,7 +65,7 @@ fn normalization(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sam
 
 /// Filters that turn patches into uncorrelated values of unit variance: eigenvectors of the patches' covariance over
 /// the square root of their eigenvalues, and the negatives of these (Jordan 2024).
-fn whitening(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sample: &[usize], seed: u64) {
+fn whitening(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sample: &[u32], seed: u64) {
     let Some((position, spec)) = graph.parameters.iter().enumerate().find(|(_, p)| p.init == Init::Whitening) else {
         return;
     };
@@ -80,7 +80,7 @@ fn whitening(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sample:
     let mut patch = vec![0.0f64; size];
     let patches = PATCHES.min(sample.len() * height * width);
     for turn in 0..patches {
-        let image = dataset.image(sample[turn % sample.len()]);
+        let image = dataset.image(sample[turn % sample.len()] as usize);
         let top = random.random_range(0..=height - kernel);
         let left = random.random_range(0..=width - kernel);
         for (place, value) in patch.iter_mut().enumerate() {

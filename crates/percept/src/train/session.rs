@@ -11,7 +11,6 @@ use super::{
     config::{ClassWeights, TrainConfig},
     events::{Event, HistoryRow, Listener},
     optimizer::{Optimizer, OptimizerConfig},
-    schedule,
 };
 use crate::{
     Error, Result,
@@ -179,8 +178,7 @@ impl<'a> Session<'a> {
         if !outcome.loss.is_finite() || outcome.loss > HOPELESS_LOSS {
             return Err(self.diverged(step, outcome.loss));
         }
-        let factor = schedule::factor(self.config.schedule, step, self.config.steps, self.config.warmup);
-        self.optimizer.step(&mut self.network, self.config.learning_rate * factor, step);
+        self.optimizer.step(&mut self.network, self.config.learning_rate_at(step), step);
         if let Some(average) = &mut self.average {
             // Short at first, so that the beginning is forgotten.
             let decay = self.config.average.min((1.0 + step as f64) / (10.0 + step as f64));
@@ -268,7 +266,6 @@ impl<'a> Session<'a> {
         self.progress.seconds = self.earlier + self.started.elapsed().as_secs_f64();
         let seen = self.progress.seen.max(1) as f64;
         let step = self.progress.step;
-        let factor = schedule::factor(self.config.schedule, step.max(1) - 1, self.config.steps, self.config.warmup);
         let scores = validation.as_ref().map(|evaluation| &evaluation.scores);
         let row = HistoryRow {
             epoch: (step * self.config.batch_size as u64) as f64 / self.dataset.train.len() as f64,
@@ -279,7 +276,7 @@ impl<'a> Session<'a> {
             validation_loss: scores.map(|s| s.loss),
             validation_top1: scores.map(|s| s.top1),
             validation_top5: scores.and_then(|s| s.top5),
-            learning_rate: self.config.learning_rate * factor,
+            learning_rate: self.config.learning_rate_at(step.max(1) - 1),
         };
         self.progress.history.push(row);
         (self.progress.loss_sum, self.progress.correct, self.progress.seen) = (0.0, 0, 0);

@@ -14,11 +14,9 @@ mod idx;
 mod pickle;
 
 use std::{
-    fmt::Write,
     fs::File,
     io::{self, Read},
     path::Path,
-    time::UNIX_EPOCH,
 };
 
 use md5::Md5;
@@ -26,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use catalogue::{Entry, RemoteFile, catalogue};
 
-use super::{DatasetConfig, Listener, Sample, SampleReader, Source};
+use super::{DatasetConfig, Listener, Sample, SampleReader, Source, folder, reading::hexadecimal};
 use crate::{Error, Result};
 
 /// The names of all datasets.
@@ -148,10 +146,9 @@ fn identity_of(name: &str, paths: impl IntoIterator<Item = impl AsRef<Path>>) ->
     for path in paths {
         let path = path.as_ref();
         let facts = path.metadata().map_err(Error::io("read", path))?;
-        let modified = facts.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let (length, changed) = folder::stamp(&facts);
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let nanoseconds = modified.map_or(0, |time| time.as_nanos());
-        hash.update(format!("\0{file}\0{}\0{nanoseconds}", facts.len()));
+        hash.update(format!("\0{file}\0{length}\0{changed}"));
     }
     Ok(hexadecimal(&hash.finalize()[..16]))
 }
@@ -170,13 +167,6 @@ fn md5_of_reader(reader: &mut impl Read) -> io::Result<String> {
             length => hash.update(&buffer[..length]),
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Ends after the first error: what follows a broken part means nothing.

@@ -7,7 +7,7 @@ use std::{
 use md5::{Digest, Md5};
 
 use super::*;
-use crate::data::named::hexadecimal;
+use crate::data::reading::hexadecimal;
 
 /// How the little server behaves.
 #[derive(Clone, Default)]
