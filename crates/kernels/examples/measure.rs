@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use percept_kernels::{
     Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, Pass, PoolShape, Sgd, ShapeError, Targets,
-    add_relu, batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d,
+    Update, add_relu, batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d,
     conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics, gemm, linear,
-    linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, normalize, sgd_step,
-    softmax_cross_entropy,
+    linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, normalize, softmax_cross_entropy,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -274,7 +273,9 @@ fn passes(filter: &str) {
     traffic(filter, "max pool gradient", bytes, || max_pool_gradient(&pool, &pooled, &argmax, &mut output));
     let settings = Sgd { learning_rate: 1e-9, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
     let (mut parameters, mut velocity) = (values(length), values(length));
-    traffic(filter, "sgd", 5 * 4 * length, || sgd_step(&settings, &mut parameters, &gradient, &mut velocity));
+    traffic(filter, "sgd", 5 * 4 * length, || {
+        Update::Sgd { settings, velocity: &mut velocity }.apply(&mut parameters, &gradient);
+    });
     let bytes: Vec<u8> = (0..100 * 3072).map(|index| index as u8).collect();
     traffic(filter, "normalize 100x32x32x3", 5 * bytes.len(), || {
         normalize(100, 1024, 3, &bytes, &[0.1; 3], &[0.0; 3], &mut output[..100 * 3072]);

@@ -38,12 +38,12 @@ pub use conv::{
 };
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;
-pub use linear::{linear, linear_input_gradient, linear_weight_gradient};
+pub use linear::{LinearInput, linear, linear_input_gradient, linear_weight_gradient, linear_weight_update};
 pub use loss::{Targets, softmax, softmax_cross_entropy};
 pub use norm::{
     batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums,
 };
-pub use optimizer::{AdamW, Sgd, adamw_step, average, newton_schulz, scale, sgd_step, square_sum};
+pub use optimizer::{AdamW, Sgd, Update, average, newton_schulz, scale, square_sum};
 pub use pixels::normalize;
 pub use pool::{
     global_average_pool, global_average_pool_gradient, global_max_pool, global_max_pool_gradient, max_pool,

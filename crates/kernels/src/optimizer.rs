@@ -1,5 +1,7 @@
 //! Optimisers' steps, one pass over each parameter, and the vector arithmetic around them. Formulas are PyTorch's.
 
+use std::ops::Range;
+
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::{CHUNK, SharedMut, for_each, for_each_chunk};
 use crate::scratch::Scratch;
@@ -33,15 +35,109 @@ pub struct AdamW {
     pub weight_decay: f32,
 }
 
-/// One step: `g += weight_decay p; v = momentum v + g; p -= learning_rate (nesterov ? g + momentum v : v)`. `velocity`
-/// starts as zeros.
-pub fn sgd_step(settings: &Sgd, parameters: &mut [f32], gradients: &[f32], velocity: &mut [f32]) {
-    assert_len("the gradients", gradients.len(), parameters.len());
-    assert_len("the velocity", velocity.len(), parameters.len());
-    let isa = Isa::current();
-    for_each_chunk(CHUNK, [parameters, velocity], [gradients], |[parameters, velocity], [gradients]| {
-        sgd_values(isa, settings, parameters, gradients, velocity);
-    });
+/// An optimiser's step of one parameter, value by value, with what it remembers of that parameter.
+pub enum Update<'a> {
+    /// `g += weight_decay p; v = momentum v + g; p -= learning_rate (nesterov ? g + momentum v : v)`.
+    Sgd {
+        /// Rates.
+        settings: Sgd,
+        /// As long as the parameter, zeros at first; empty without momentum.
+        velocity: &'a mut [f32],
+    },
+    /// Adam with decoupled weight decay.
+    AdamW {
+        /// Rates.
+        settings: AdamW,
+        /// Which step it is, from 1.
+        step: u64,
+        /// As long as the parameter, zeros at first.
+        first_moment: &'a mut [f32],
+        /// As long as the parameter, zeros at first.
+        second_moment: &'a mut [f32],
+    },
+}
+
+impl Update<'_> {
+    /// Moves all of `parameters`, in one pass over memory.
+    pub fn apply(self, parameters: &mut [f32], gradients: &[f32]) {
+        assert_len("the gradients", gradients.len(), parameters.len());
+        let length = parameters.len();
+        let parts = UpdateInParts::new(self, parameters);
+        for_each(length.div_ceil(CHUNK), |index| {
+            let range = index * CHUNK..length.min((index + 1) * CHUNK);
+            // SAFETY: the ranges of different tasks do not overlap.
+            unsafe { parts.apply(range.clone(), &gradients[range]) };
+        });
+    }
+}
+
+/// An update whose parts are done by tasks.
+pub(crate) struct UpdateInParts<'a> {
+    isa: Isa,
+    rule: Rule,
+    parameters: SharedMut<'a, f32>,
+    memory: [SharedMut<'a, f32>; 2],
+}
+
+enum Rule {
+    Descent(Sgd),
+    Momentum(Sgd),
+    Adam(AdamW, [f64; 2]),
+}
+
+impl<'a> UpdateInParts<'a> {
+    pub(crate) fn new(update: Update<'a>, parameters: &'a mut [f32]) -> Self {
+        let length = parameters.len();
+        let (rule, memory): (Rule, [&'a mut [f32]; 2]) = match update {
+            Update::Sgd { settings, .. } if settings.momentum == 0.0 => (Rule::Descent(settings), [&mut [], &mut []]),
+            Update::Sgd { settings, velocity } => {
+                assert_len("the velocity", velocity.len(), length);
+                (Rule::Momentum(settings), [velocity, &mut []])
+            }
+            Update::AdamW { settings, step, first_moment, second_moment } => {
+                assert!(step > 0, "Adam counts its steps from 1");
+                assert_len("the first moment", first_moment.len(), length);
+                assert_len("the second moment", second_moment.len(), length);
+                let corrections = [settings.beta1, settings.beta2].map(|beta| 1.0 - f64::from(beta).powf(step as f64));
+                (Rule::Adam(settings, corrections), [first_moment, second_moment])
+            }
+        };
+        Self { isa: Isa::current(), rule, parameters: SharedMut::new(parameters), memory: memory.map(SharedMut::new) }
+    }
+
+    /// Moves the parameters of `range` by their gradients.
+    ///
+    /// # Safety
+    /// Nobody else updates them meanwhile.
+    pub(crate) unsafe fn apply(&self, range: Range<usize>, gradients: &[f32]) {
+        let [first, second] = self.memory;
+        // SAFETY: the caller's promise, here and below.
+        let parameters = unsafe { self.parameters.range(range.clone()) };
+        match &self.rule {
+            Rule::Descent(settings) => descend_values(self.isa, settings, parameters, gradients),
+            Rule::Momentum(settings) => {
+                // SAFETY: as above.
+                let velocity = unsafe { first.range(range) };
+                sgd_values(self.isa, settings, parameters, gradients, velocity);
+            }
+            Rule::Adam(settings, corrections) => {
+                // SAFETY: as above.
+                let (first, second) = unsafe { (first.range(range.clone()), second.range(range)) };
+                adamw_values(self.isa, settings, *corrections, parameters, gradients, first, second);
+            }
+        }
+    }
+}
+
+per_isa!(fn descend_values = descend_body(settings: &Sgd, parameters: &mut [f32], gradients: &[f32]));
+
+#[inline(always)]
+fn descend_body<const M: bool>(settings: &Sgd, parameters: &mut [f32], gradients: &[f32]) {
+    let Sgd { learning_rate, weight_decay, .. } = *settings;
+    for (parameter, &gradient) in parameters.iter_mut().zip(gradients) {
+        let gradient = multiply_add::<M>(weight_decay, *parameter, gradient);
+        *parameter = multiply_add::<M>(-learning_rate, gradient, *parameter);
+    }
 }
 
 per_isa!(fn sgd_values = sgd_body(settings: &Sgd, parameters: &mut [f32], gradients: &[f32], velocity: &mut [f32]));
@@ -56,27 +152,6 @@ fn sgd_body<const M: bool>(settings: &Sgd, parameters: &mut [f32], gradients: &[
         *velocity = moved;
         *parameter = multiply_add::<M>(-learning_rate, step, *parameter);
     }
-}
-
-/// Step number `step`, from 1. Both moments start as zeros.
-pub fn adamw_step(
-    settings: &AdamW,
-    step: u64,
-    parameters: &mut [f32],
-    gradients: &[f32],
-    first_moment: &mut [f32],
-    second_moment: &mut [f32],
-) {
-    assert!(step > 0, "Adam counts its steps from 1");
-    assert_len("the gradients", gradients.len(), parameters.len());
-    assert_len("the first moment", first_moment.len(), parameters.len());
-    assert_len("the second moment", second_moment.len(), parameters.len());
-    let isa = Isa::current();
-    let corrections = [settings.beta1, settings.beta2].map(|beta| 1.0 - f64::from(beta).powf(step as f64));
-    let written = [parameters, first_moment, second_moment];
-    for_each_chunk(CHUNK, written, [gradients], |[parameters, first, second], [gradients]| {
-        adamw_values(isa, settings, corrections, parameters, gradients, first, second);
-    });
 }
 
 per_isa!(fn adamw_values = adamw_body(

@@ -460,7 +460,7 @@ pub fn softmax_cross_entropy<T: Number>(
     if batch == 0 { 0.0 } else { total / denominator }
 }
 
-/// [`crate::sgd_step`].
+/// [`crate::Update::Sgd`].
 pub fn sgd_step<T: Number>(settings: &Sgd, parameters: &mut [T], gradients: &[T], velocity: &mut [T]) {
     let [rate, momentum, decay] = [settings.learning_rate, settings.momentum, settings.weight_decay].map(f64::from);
     for ((parameter, gradient), velocity) in parameters.iter_mut().zip(gradients).zip(velocity) {
@@ -472,7 +472,7 @@ pub fn sgd_step<T: Number>(settings: &Sgd, parameters: &mut [T], gradients: &[T]
     }
 }
 
-/// [`crate::adamw_step`].
+/// [`crate::Update::AdamW`].
 pub fn adamw_step<T: Number>(
     settings: &AdamW,
     step: u64,

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
 use percept_kernels::{
-    Activation, AdamW, Sgd, adamw_step, add, add_relu, average, gelu, gelu_gradient, newton_schulz, normalize,
-    reference, relu, relu_gradient, scale, sgd_step, square_sum,
+    Activation, AdamW, Sgd, Update, add, add_relu, average, gelu, gelu_gradient, newton_schulz, normalize, reference,
+    relu, relu_gradient, scale, square_sum,
 };
 
 const LENGTHS: [usize; 8] = [0, 1, 7, 16, 67, 1000, 16_385, 50_001];
@@ -99,7 +99,7 @@ fn optimisers_follow_the_reference() {
             on_every_isa(|isa| {
                 let (mut parameters, mut velocity) = (start.clone(), vec![0.0; length]);
                 for gradient in &gradients {
-                    sgd_step(&settings, &mut parameters, gradient, &mut velocity);
+                    Update::Sgd { settings, velocity: &mut velocity }.apply(&mut parameters, gradient);
                 }
                 assert_close(&format!("{settings:?} {isa}"), &parameters, &expected, 1.0, 1e-6);
             });
@@ -112,7 +112,8 @@ fn optimisers_follow_the_reference() {
         on_every_isa(|isa| {
             let (mut parameters, mut first, mut second) = (start.clone(), vec![0.0; length], vec![0.0; length]);
             for (step, gradient) in (1..).zip(&gradients) {
-                adamw_step(&settings, step, &mut parameters, gradient, &mut first, &mut second);
+                Update::AdamW { settings, step: step, first_moment: &mut first, second_moment: &mut second }
+                    .apply(&mut parameters, gradient);
             }
             assert_close(&format!("adamw {isa}"), &parameters, &expected, 1.0, 1e-6);
         });
@@ -125,12 +126,13 @@ fn optimisers_give_the_values_of_the_formulas() {
     on_every_isa(|isa| {
         let settings = Sgd { learning_rate: 0.5, momentum: 0.5, nesterov: true, weight_decay: 0.25 };
         let (mut parameter, mut velocity) = ([4.0], [2.0]);
-        sgd_step(&settings, &mut parameter, &[1.0], &mut velocity);
+        Update::Sgd { settings, velocity: &mut velocity }.apply(&mut parameter, &[1.0]);
         // g = 1 + 0.25 * 4 = 2; v = 0.5 * 2 + 2 = 3; p = 4 - 0.5 * (2 + 0.5 * 3)
         assert_eq!((parameter, velocity), ([2.25], [3.0]), "{isa}");
         let settings = AdamW { learning_rate: 0.25, beta1: 0.5, beta2: 0.75, epsilon: 0.0, weight_decay: 0.5 };
         let (mut parameter, mut first, mut second) = ([8.0], [0.0], [0.0]);
-        adamw_step(&settings, 1, &mut parameter, &[-3.0], &mut first, &mut second);
+        Update::AdamW { settings, step: 1, first_moment: &mut first, second_moment: &mut second }
+            .apply(&mut parameter, &[-3.0]);
         // decay: 8 * (1 - 0.125) = 7; the first step is one learning rate against the gradient's sign
         assert_eq!((parameter, first, second), ([7.25], [-1.5], [2.25]), "{isa}");
         let mut shadow = [8.0, f32::NAN];
@@ -215,9 +217,10 @@ fn the_bits_are_the_same_whatever_the_threads() {
         results.extend_from_slice(&output);
         let (mut parameters, mut first, mut second) = (a.clone(), b.clone(), vec![0.5; a.len()]);
         let settings = Sgd { learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.01 };
-        sgd_step(&settings, &mut parameters, &b, &mut first);
+        Update::Sgd { settings, velocity: &mut first }.apply(&mut parameters, &b);
         let settings = AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
-        adamw_step(&settings, 3, &mut parameters, &b, &mut first, &mut second);
+        Update::AdamW { settings, step: 3, first_moment: &mut first, second_moment: &mut second }
+            .apply(&mut parameters, &b);
         results.extend([parameters, first, second].concat());
         let sum = square_sum(&a);
         results.extend([sum as f32, (sum - f64::from(sum as f32)) as f32]);

@@ -4,8 +4,11 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_same_bits, on_every_isa, widen};
-use percept_kernels::{Layout, LinearShape, gemm, linear, linear_input_gradient, linear_weight_gradient, reference};
+use common::{Random, assert_close, assert_same_bits, bits, on_every_isa, widen};
+use percept_kernels::{
+    AdamW, Layout, LinearInput, LinearShape, Sgd, Update, gemm, linear, linear_input_gradient, linear_weight_gradient,
+    linear_weight_update, normalize, reference,
+};
 
 const SIZES: [[usize; 3]; 23] = [
     [1, 1, 1],
@@ -126,6 +129,75 @@ fn linear_layers_agree_with_the_reference() {
             let mut output = vec![f32::NAN; inputs * outputs];
             linear_weight_gradient(&shape, &input, &gradient, &mut output);
             check("weight gradient", &output, &expected[2], batch);
+        });
+    }
+}
+
+/// Bytes are normalised by the very instructions that [`normalize`] uses, so the bits are those of the layer on its
+/// output.
+#[test]
+fn a_layer_that_reads_bytes_gives_the_bits_of_one_that_reads_them_normalised() {
+    let mut random = Random::new(4);
+    for [batch, inputs, outputs] in
+        [[0, 3, 4], [1, 1, 1], [1, 67, 10], [5, 784, 10], [100, 3072, 10], [33, 65, 47], [64, 300, 200], [2, 3, 1]]
+    {
+        let shape = LinearShape::new(batch, inputs, outputs).expect("a layer");
+        let bytes: Vec<u8> = (0..batch * inputs).map(|i| (i * 7919 % 251) as u8).collect();
+        let (multiplier, offset) = (random.values(inputs), random.values(inputs));
+        let (weights, gradient) = (random.values(inputs * outputs), random.values(batch * outputs));
+        on_every_isa(|isa| {
+            let mut input = vec![0.0; bytes.len()];
+            normalize(batch, inputs, 1, &bytes, &multiplier, &offset, &mut input);
+            let from_bytes = LinearInput::Bytes { bytes: &bytes, multiplier: &multiplier, offset: &offset };
+            let mut outputs = [vec![f32::NAN; batch * outputs], vec![f32::NAN; batch * outputs]];
+            linear(&shape, &input, &weights, None, &mut outputs[0]);
+            linear(&shape, from_bytes, &weights, None, &mut outputs[1]);
+            assert_eq!(bits(&outputs[0]), bits(&outputs[1]), "forward {shape:?} {isa}");
+            let mut gradients = [vec![f32::NAN; weights.len()], vec![f32::NAN; weights.len()]];
+            linear_weight_gradient(&shape, &input, &gradient, &mut gradients[0]);
+            linear_weight_gradient(&shape, from_bytes, &gradient, &mut gradients[1]);
+            assert_eq!(bits(&gradients[0]), bits(&gradients[1]), "gradient {shape:?} {isa}");
+        });
+    }
+}
+
+/// A step whose gradient never goes to memory gives the bits of one after the other.
+#[test]
+fn a_fused_update_is_the_update_by_the_gradient() {
+    let mut random = Random::new(5);
+    for [batch, inputs, outputs] in
+        [[0, 3, 4], [1, 1, 1], [3, 67, 10], [100, 3072, 10], [33, 65, 47], [100, 700, 512], [2, 3, 1], [3, 5, 20_000]]
+    {
+        let shape = LinearShape::new(batch, inputs, outputs).expect("a layer");
+        let (input, gradient) = (random.values(batch * inputs), random.values(batch * outputs));
+        let (start, memory) = (random.values(inputs * outputs), random.values(inputs * outputs));
+        let descent = Sgd { learning_rate: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.01 };
+        let momentum = Sgd { momentum: 0.9, nesterov: true, ..descent };
+        let adamw = AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };
+        on_every_isa(|isa| {
+            for rule in ["descent", "momentum", "adamw"] {
+                let squares: Vec<f32> = memory.iter().map(|value| value * value).collect();
+                let mut sides =
+                    [(start.clone(), memory.clone(), squares.clone()), (start.clone(), memory.clone(), squares)];
+                for (fused, (weights, first, second)) in [true, false].into_iter().zip(&mut sides) {
+                    let update = match rule {
+                        "descent" => Update::Sgd { settings: descent, velocity: &mut [] },
+                        "momentum" => Update::Sgd { settings: momentum, velocity: first },
+                        _ => Update::AdamW { settings: adamw, step: 7, first_moment: first, second_moment: second },
+                    };
+                    if fused {
+                        linear_weight_update(&shape, &input, &gradient, update, weights);
+                    } else {
+                        let mut weight_gradient = vec![f32::NAN; weights.len()];
+                        linear_weight_gradient(&shape, &input, &gradient, &mut weight_gradient);
+                        update.apply(weights, &weight_gradient);
+                    }
+                }
+                let [fused, plain] = sides;
+                for (fused, plain) in [(fused.0, plain.0), (fused.1, plain.1), (fused.2, plain.2)] {
+                    assert_eq!(bits(&fused), bits(&plain), "{rule} {shape:?} {isa}");
+                }
+            }
         });
     }
 }

@@ -55,8 +55,7 @@ fn measure(name: &str, mode: &str, batch: Option<usize>) -> f64 {
     let mut step = |number: u64| match mode {
         "infer" => drop(predictor.infer(&images)),
         _ => {
-            network.learn(&images, Targets::Labels(&labels), &loss, false, 1.0);
-            optimizer.step(&mut network, 0.005, number);
+            optimizer.learn(&mut network, &images, Targets::Labels(&labels), &loss, 0.005, number);
         }
     };
     (0..3).for_each(&mut step);

@@ -5,11 +5,13 @@
 //! registers. Every value of C is summed in the order of its steps, whatever the cut of rows and columns: the bits
 //! depend on `k` and on the instruction set alone.
 
+mod bytes;
 mod operand;
 mod packed;
 mod product;
 mod reduction;
 
+pub(crate) use bytes::{ByteColumns, ByteRows};
 pub(crate) use operand::{Block, Columns, GROUP, Left, Right, Rows, scratch_len, spread, transpose};
 pub(crate) use product::{Destination, Finish, Product, rows_in_task};
 pub(crate) use reduction::{Reduction, add_chunks};
@@ -53,17 +55,38 @@ pub fn gemm(
     match (a_layout, b_layout) {
         (Layout::RowMajor, Layout::RowMajor) => product(kernel, [m, n, k], &rows, &plain, accumulate, c),
         (Layout::RowMajor, Layout::Transposed) => product(kernel, [m, n, k], &rows, &turned, accumulate, c),
-        (Layout::Transposed, Layout::RowMajor) if n <= 2 * kernel.rows && m >= 8 * kernel.columns => {
-            // A tall and narrow C, the gradient of a classifier's last layer: its transpose has no idle columns.
-            let (left, right) = (Columns { values: b, stride: n }, Rows { values: a, stride: m, copy: false });
-            Product { sizes: [n, m, k], left: &left, right: &right, bias: None, accumulate, finish: None }
-                .run(kernel, Destination::Turned(c));
-        }
         (Layout::Transposed, Layout::RowMajor) => {
-            Reduction { sizes: [m, n, k], left: &columns, right: &plain, accumulate }.run(kernel, c);
+            let rows = Rows { values: a, stride: m, copy: false };
+            turned_product(kernel, [m, n, k], &columns, &rows, b, accumulate, c);
         }
         (Layout::Transposed, Layout::Transposed) => product(kernel, [m, n, k], &columns, &turned, accumulate, c),
     }
+}
+
+/// `c = aT b`: the sum goes over the rows of `a`, which is there as an operand of either kind.
+pub(crate) fn turned_product(
+    kernel: &MicroKernel,
+    [m, n, k]: [usize; 3],
+    columns: &impl Left,
+    rows: &impl Right,
+    b: &[f32],
+    accumulate: bool,
+    c: &mut [f32],
+) {
+    if is_tall(kernel, m, n) {
+        let left = &Columns { values: b, stride: n };
+        Product { sizes: [n, m, k], left, right: rows, bias: None, accumulate, finish: None }
+            .run(kernel, Destination::Turned(c));
+    } else {
+        let right = &Rows { values: b, stride: n, copy: false };
+        Reduction { sizes: [m, n, k], left: columns, right, accumulate }.run(kernel, c);
+    }
+}
+
+/// Whether C is so tall and narrow, as the gradient of a classifier's last layer is, that its transpose is computed,
+/// which has no idle columns.
+pub(crate) fn is_tall(kernel: &MicroKernel, m: usize, n: usize) -> bool {
+    n <= 2 * kernel.rows && m >= 8 * kernel.columns
 }
 
 fn product(

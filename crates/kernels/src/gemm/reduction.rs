@@ -21,6 +21,9 @@ pub(crate) struct Reduction<'a, L, R> {
 /// Bytes that the sums of all chunks may take together.
 const SUMS_BYTES: usize = 16 << 20;
 
+/// Bytes of C that a task of [`Reduction::stream`] computes: they stay in the second-level cache beside A and B.
+const STREAMED_BYTES: usize = 64 * 1024;
+
 /// Columns of B that a task packs at a time.
 const COLUMNS: usize = 256;
 
@@ -64,6 +67,25 @@ impl<L: Left, R: Right> Reduction<'_, L, R> {
         if cut.chunks > 1 {
             add_chunks(c, &sums);
         }
+    }
+
+    /// Hands C over rows by rows while they are in the cache; C never lies in memory. `consume` gets ranges of rows
+    /// that do not overlap, in any order, and their values.
+    pub(crate) fn stream(&self, kernel: &MicroKernel, consume: impl Fn(Range<usize>, &[f32]) + Sync + Send) {
+        let [m, n, k] = self.sizes;
+        if m == 0 || n == 0 {
+            return;
+        }
+        let packed = Packed::new(self.right, kernel, n, k);
+        let rows = (STREAMED_BYTES / size_of::<f32>() / n / kernel.rows).max(1) * kernel.rows;
+        parallel::for_each(m.div_ceil(rows), |task| {
+            let rows = task * rows..m.min((task + 1) * rows);
+            let mut c = Scratch::take(rows.len() * n);
+            let target = Target { c: SharedMut::new(&mut c), first: 0, row: n, bias: &[], accumulate: false };
+            // SAFETY: the buffer is this task's own.
+            unsafe { self.compute(kernel, rows.clone(), 0..n, 0..k, Some(&packed), target) };
+            consume(rows, &c);
+        });
     }
 
     /// One task: `rows x columns` of C, summed over `steps`.

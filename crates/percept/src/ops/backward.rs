@@ -2,19 +2,30 @@
 
 use percept_kernels::{self as kernels, Activation, NormShape};
 
-use super::{NORM_EPSILON, Network, checked};
+use super::{NORM_EPSILON, Network, Update, checked, forward::pixels};
 use crate::model::graph::Op;
 
 impl Network {
     /// Propagates the gradient of the logits, fills the parameters' gradients, and releases every value on the way.
-    pub(super) fn backward(&mut self, batch: usize, logits_gradient: Vec<f32>, accumulate: bool) {
+    /// Weights that have an update get it at once.
+    pub(super) fn backward(
+        &mut self,
+        images: &[u8],
+        logits_gradient: Vec<f32>,
+        accumulate: bool,
+        updates: &mut Vec<(usize, Update<'_>)>,
+    ) {
+        let batch = self.count(images);
         let mut gradients: Vec<Option<Vec<f32>>> = self.graph.nodes.iter().map(|_| None).collect();
         if let Some(last) = gradients.last_mut() {
             *last = Some(logits_gradient);
         }
         for index in (0..self.graph.nodes.len()).rev() {
             if let Some(gradient) = gradients[index].take() {
-                self.differentiate(index, batch, gradient, accumulate, &mut gradients);
+                match self.graph.nodes[index].op {
+                    Op::Linear => self.linear_gradient(index, images, gradient, accumulate, updates, &mut gradients),
+                    _ => self.differentiate(index, batch, gradient, accumulate, &mut gradients),
+                }
             }
             self.release(index);
         }
@@ -70,7 +81,10 @@ impl Network {
                 self.pass_on(input, gradient, gradients);
             }
             Op::Gelu => {
-                kernels::gelu_gradient(self.values[input].as_deref().unwrap_or_default(), &mut gradient);
+                kernels::gelu_gradient(
+                    self.values[self.plan.origin[input]].as_deref().unwrap_or_default(),
+                    &mut gradient,
+                );
                 self.pass_on(input, gradient, gradients);
             }
             Op::Add => self.pass_to_both(index, gradient, gradients),
@@ -95,29 +109,54 @@ impl Network {
                 self.pass_on(input, result, gradients);
             }
             Op::Flatten => self.pass_on(input, gradient, gradients),
-            Op::Linear => {
-                let shape = self.linear_shape(index, batch);
-                let source = self.values[input].take().unwrap_or_default();
-                self.parameter_gradient(index, 0, accumulate, |into| {
-                    kernels::linear_weight_gradient(&shape, &source, &gradient, into);
-                });
-                self.values[input] = Some(source);
-                self.parameter_gradient(index, 1, accumulate, |into| {
-                    kernels::channel_sums(batch, shape.outputs, &gradient, into);
-                });
-                if wanted {
-                    let mut result = self.pool.take(batch * shape.inputs);
-                    let weights = &self.parameters.0[self.graph.nodes[index].parameters[0]];
-                    kernels::linear_input_gradient(&shape, &gradient, weights, &mut result);
-                    self.pass_on(input, result, gradients);
-                }
-                self.pool.give(gradient);
-            }
+            Op::Linear => unreachable!("linear layers have a function of their own"),
             Op::Scale(factor) => {
                 kernels::scale(&mut gradient, factor);
                 self.pass_on(input, gradient, gradients);
             }
         }
+    }
+
+    fn linear_gradient(
+        &mut self,
+        index: usize,
+        images: &[u8],
+        gradient: Vec<f32>,
+        accumulate: bool,
+        updates: &mut Vec<(usize, Update<'_>)>,
+        gradients: &mut [Option<Vec<f32>>],
+    ) {
+        let input = self.graph.nodes[index].inputs[0];
+        let weights = self.graph.nodes[index].parameters[0];
+        let shape = self.linear_shape(index, self.count(images));
+        if self.plan.needs_gradient[input] {
+            let mut result = self.pool.take(shape.batch * shape.inputs);
+            kernels::linear_input_gradient(&shape, &gradient, &self.parameters.0[weights], &mut result);
+            self.pass_on(input, result, gradients);
+        }
+        self.parameter_gradient(index, 1, accumulate, |into| {
+            kernels::channel_sums(shape.batch, shape.outputs, &gradient, into);
+        });
+        // Put aside, so that parameters can be changed while it is read.
+        let factors = std::mem::take(&mut self.factors);
+        let origin = self.plan.origin[input];
+        let value = self.values[origin].take();
+        let source = match self.plan.normalizes[index] {
+            Some(_) => pixels(images, &factors),
+            None => value.as_deref().unwrap_or_default().into(),
+        };
+        match updates.iter().position(|&(parameter, _)| parameter == weights) {
+            Some(place) => {
+                let (_, update) = updates.swap_remove(place);
+                kernels::linear_weight_update(&shape, source, &gradient, update, &mut self.parameters.0[weights]);
+            }
+            None => self.parameter_gradient(index, 0, accumulate, |into| {
+                kernels::linear_weight_gradient(&shape, source, &gradient, into);
+            }),
+        }
+        self.values[origin] = value;
+        self.factors = factors;
+        self.pool.give(gradient);
     }
 
     fn norm_gradient(
@@ -138,7 +177,7 @@ impl Network {
         let mut shift_gradient = self.pool.take(shape.channels);
         kernels::batch_norm_gradient(
             &shape,
-            self.values[input].as_deref().unwrap_or_default(),
+            self.values[self.plan.origin[input]].as_deref().unwrap_or_default(),
             &self.saved[norm].statistics[0],
             &self.saved[norm].statistics[1],
             &self.parameters.0[scale],

@@ -1,6 +1,6 @@
 //! The forward pass.
 
-use percept_kernels::{self as kernels, Activation, ConvShape, LinearShape, NormShape, PoolShape};
+use percept_kernels::{self as kernels, Activation, ConvShape, LinearInput, LinearShape, NormShape, PoolShape};
 
 use super::{NORM_EPSILON, NORM_MOMENTUM, Network, checked, plan::Chain, predictor::affine};
 use crate::model::graph::{Op, Shape};
@@ -8,9 +8,10 @@ use crate::model::graph::{Op, Shape};
 impl Network {
     /// Runs every node. While training, values stay for the backward pass; otherwise they go with their last reader.
     pub(super) fn forward(&mut self, images: &[u8], batch: usize, training: bool) {
+        self.prepare_factors();
         let mut left = self.plan.readers.clone();
         for index in 0..self.graph.nodes.len() {
-            if self.plan.absorbed_by[index].is_some() || self.graph.nodes[index].op == Op::Input {
+            if self.plan.is_idle(index) || self.graph.nodes[index].op == Op::Input {
                 continue;
             }
             let mut output = self.pool.take(batch * self.graph.nodes[index].shape.len());
@@ -102,7 +103,12 @@ impl Network {
             Op::Flatten => output.copy_from_slice(source(0)),
             Op::Linear => {
                 let shape = self.linear_shape(index, batch);
-                kernels::linear(&shape, source(0), parameter(0), Some(parameter(1)), output);
+                let (weights, bias) = (parameter(0), Some(parameter(1)));
+                let input = match self.plan.normalizes[index] {
+                    Some(_) => pixels(images, &self.factors),
+                    None => source(0).into(),
+                };
+                kernels::linear(&shape, input, weights, bias, output);
             }
             Op::Scale(factor) => {
                 output.copy_from_slice(source(0));
@@ -126,7 +132,7 @@ impl Network {
         let node = &self.graph.nodes[norm];
         let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
         let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
-        let input = self.values[node.inputs[0]].as_deref().unwrap_or_default();
+        let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         if !training {
             let [multiplier, offset] = affine(&self.parameters, &node.parameters);
             kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
@@ -153,6 +159,20 @@ impl Network {
             .iter_mut()
             .zip(newest)
             .for_each(|(running, newest)| *running += NORM_MOMENTUM * (newest - *running));
+    }
+
+    /// What turns the bytes of an image into a linear layer's inputs: multipliers and offsets, place by place.
+    fn prepare_factors(&mut self) {
+        let Some(&normalize) = self.plan.normalizes.iter().flatten().next() else { return };
+        let node = &self.graph.nodes[normalize];
+        let [means, deviations] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
+        let [multipliers, offsets] = &mut self.factors;
+        let length = node.shape.len();
+        multipliers.clear();
+        offsets.clear();
+        multipliers.extend(deviations.iter().map(|deviation| 1.0 / deviation).cycle().take(length));
+        offsets
+            .extend(means.iter().zip(&*multipliers).map(|(mean, multiplier)| -mean * multiplier).cycle().take(length));
     }
 
     pub(super) fn conv_shape(&self, index: usize, batch: usize) -> ConvShape {
@@ -188,4 +208,9 @@ impl Network {
             Shape::Vector(_) => (1, 1),
         }
     }
+}
+
+/// The images as a linear layer reads them that normalises them by these factors.
+pub(super) fn pixels<'a>(images: &'a [u8], [multiplier, offset]: &'a [Vec<f32>; 2]) -> LinearInput<'a> {
+    LinearInput::Bytes { bytes: images, multiplier, offset }
 }

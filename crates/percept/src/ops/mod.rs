@@ -14,7 +14,7 @@ mod tests;
 use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
-pub use kernels::Targets;
+pub use kernels::{Targets, Update};
 use plan::Plan;
 use pool::Pool;
 pub use predictor::Predictor;
@@ -37,6 +37,8 @@ pub struct Network {
     saved: Vec<Saved>,
     /// Prediction only: the bias of each convolution, its norm folded in.
     biases: Vec<Vec<f32>>,
+    /// Multipliers and offsets of a linear layer that normalises the images itself.
+    factors: [Vec<f32>; 2],
     pool: Pool,
 }
 
@@ -84,6 +86,7 @@ impl Network {
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
             biases: Vec::new(),
+            factors: Default::default(),
             pool: Pool::default(),
             plan,
             graph,
@@ -114,6 +117,32 @@ impl Network {
         accumulate: bool,
         share: f32,
     ) -> StepOutcome {
+        self.pass(images, targets, loss, (accumulate, share), Vec::new())
+    }
+
+    /// [`Network::learn`] on a whole batch, and steps of some weights of linear layers, by their places among the
+    /// parameters: their gradients are used up on the way, and [`Network::gradients`] does not get them.
+    ///
+    /// # Panics
+    /// As [`Network::learn`]; if an update is for another kind of parameter.
+    pub fn learn_and_update(
+        &mut self,
+        images: &[u8],
+        targets: Targets,
+        loss: &LossConfig,
+        updates: Vec<(usize, Update<'_>)>,
+    ) -> StepOutcome {
+        self.pass(images, targets, loss, (false, 1.0), updates)
+    }
+
+    fn pass(
+        &mut self,
+        images: &[u8],
+        targets: Targets,
+        loss: &LossConfig,
+        (accumulate, share): (bool, f32),
+        mut updates: Vec<(usize, Update<'_>)>,
+    ) -> StepOutcome {
         let batch = self.count(images);
         let classes = self.graph.classes();
         self.forward(images, batch, true);
@@ -136,7 +165,8 @@ impl Network {
         }
         self.pool.give(losses);
         self.pool.give(logits);
-        self.backward(batch, gradient, accumulate);
+        self.backward(images, gradient, accumulate, &mut updates);
+        assert!(updates.is_empty(), "updates of parameters that are no weights of linear layers");
         StepOutcome { loss: mean, correct }
     }
 

@@ -16,6 +16,10 @@ pub(super) struct Plan {
     pub needs_gradient: Vec<bool>,
     /// Prediction only: the convolution that ends at this node.
     pub chains: Vec<Option<Chain>>,
+    /// The node whose value this node's is: itself, but for a flattening, which changes no memory.
+    pub origin: Vec<usize>,
+    /// The normalisation that this linear layer does itself as it reads the images' bytes.
+    pub normalizes: Vec<Option<usize>>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
 }
@@ -42,6 +46,7 @@ impl Plan {
                 plan.measures[input] = Some(norm);
             }
         }
+        plan.skip_passes(graph);
         plan.count_readers();
         plan
     }
@@ -78,6 +83,7 @@ impl Plan {
             plan.chains[last] = Some(chain);
         }
         plan.fuse_activations(graph, &consumers);
+        plan.skip_passes(graph);
         plan.count_readers();
         plan
     }
@@ -97,6 +103,39 @@ impl Plan {
             needs_gradient,
             chains: vec![None; count],
             measures: vec![None; count],
+            origin: (0..count).collect(),
+            normalizes: vec![None; count],
+        }
+    }
+
+    /// Whether the node has nothing to compute: others do it, or nobody reads it.
+    pub fn is_idle(&self, index: usize) -> bool {
+        let is_read = self.readers[index] > 0 || index + 1 == self.readers.len();
+        self.absorbed_by[index].is_some() || self.origin[index] != index || !is_read
+    }
+
+    /// Lets whoever reads a flattened value read the value itself, and linear layers that alone read the normalised
+    /// images read their bytes.
+    fn skip_passes(&mut self, graph: &Graph) {
+        let last = graph.nodes.len() - 1;
+        for (index, node) in graph.nodes.iter().enumerate() {
+            if node.op == Op::Flatten && index != last {
+                self.origin[index] = self.origin[node.inputs[0]];
+            }
+        }
+        for read in self.reads.iter_mut().flatten() {
+            *read = self.origin[*read];
+        }
+        let Some(normalize) = graph.nodes.iter().position(|node| matches!(node.op, Op::Normalize { .. })) else {
+            return;
+        };
+        let is_reader = |&reader: &usize| self.origin[reader] == reader && self.reads[reader].contains(&normalize);
+        let readers: Vec<usize> = (0..=last).filter(is_reader).collect();
+        if normalize != last && readers.iter().all(|&reader| graph.nodes[reader].op == Op::Linear) {
+            for reader in readers {
+                self.normalizes[reader] = Some(normalize);
+                self.reads[reader].clear();
+            }
         }
     }
 
@@ -123,7 +162,7 @@ impl Plan {
 
     fn count_readers(&mut self) {
         for (index, reads) in self.reads.iter().enumerate() {
-            if self.absorbed_by[index].is_none() {
+            if self.absorbed_by[index].is_none() && self.origin[index] == index {
                 reads.iter().for_each(|&input| self.readers[input] += 1);
             }
         }

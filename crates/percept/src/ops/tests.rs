@@ -167,7 +167,8 @@ fn every_family_learns_a_few_images_by_heart() {
             last = loss(&mut network, &images);
             for (index, velocity) in velocity.iter_mut().enumerate() {
                 if network.graph().parameters[index].role != Role::Fixed && !velocity.is_empty() {
-                    kernels::sgd_step(&sgd, &mut network.parameters.0[index], &network.gradients[index], velocity);
+                    let update = Update::Sgd { settings: sgd, velocity };
+                    update.apply(&mut network.parameters.0[index], &network.gradients[index]);
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::{
         Graph,
         graph::{Layout, ParameterSpec, Role},
     },
-    ops::Network,
+    ops::{LossConfig, Network, StepOutcome, Targets, Update},
 };
 
 /// Adam's memory of squared gradients: shorter than usual, for trainings of hundreds to thousands of steps.
@@ -36,17 +36,16 @@ impl OptimizerConfig {
     pub fn init(&self, graph: &Graph) -> Optimizer {
         let memory = graph.parameters.iter().map(|spec| {
             let len = if spec.role.is_trained() { spec.len() } else { 0 };
+            let first = if self.kind == OptimizerKind::Sgd && self.momentum == 0.0 { 0 } else { len };
             let second = match self.kind {
                 OptimizerKind::Sgd => 0,
                 OptimizerKind::Muon if is_filter(spec) => 0,
                 _ => len,
             };
-            [vec![0.0; len], vec![0.0; second]]
+            [vec![0.0; first], vec![0.0; second]]
         });
         Optimizer {
-            kind: self.kind,
-            momentum: self.momentum as f32,
-            weight_decay: self.weight_decay as f32,
+            rule: Rule { kind: self.kind, momentum: self.momentum as f32, weight_decay: self.weight_decay as f32 },
             clip: self.gradient_clip,
             memory: memory.collect(),
             update: Vec::new(),
@@ -56,9 +55,7 @@ impl OptimizerConfig {
 
 /// The optimiser's settings and its memory of past gradients.
 pub struct Optimizer {
-    kind: OptimizerKind,
-    momentum: f32,
-    weight_decay: f32,
+    rule: Rule,
     clip: f64,
     /// The tensors it remembers with: `velocity`, or `first` and `second` moments, in the graph's order.
     pub memory: Vec<[Vec<f32>; 2]>,
@@ -67,44 +64,61 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// Updates the network's parameters by its gradients. `step` counts from 0.
+    /// One whole step on a batch: gradients of the mean loss, and the network's parameters moved by them. `step` counts
+    /// from 0.
+    ///
+    /// # Panics
+    /// As [`Network::learn`].
+    pub fn learn(
+        &mut self,
+        network: &mut Network,
+        images: &[u8],
+        targets: Targets,
+        loss: &LossConfig,
+        learning_rate: f64,
+        step: u64,
+    ) -> StepOutcome {
+        // A gradient that may be clipped has to be known as a whole.
+        let at_once = |spec: &ParameterSpec, clip: f64| clip == 0.0 && is_matrix(spec);
+        let (rule, clip) = (self.rule, self.clip);
+        let pairs = self.memory.iter_mut().zip(&network.graph().parameters).enumerate();
+        let matrices = pairs.filter(|(_, (_, spec))| at_once(spec, clip));
+        let updates =
+            matrices.map(|(index, (memory, spec))| (index, rule.update(spec, memory, learning_rate, step))).collect();
+        let outcome = network.learn_and_update(images, targets, loss, updates);
+        self.clip(network);
+        self.step_where(network, learning_rate, step, |spec| !at_once(spec, clip));
+        outcome
+    }
+
+    /// Moves the network's parameters by its gradients. `step` counts from 0.
     pub fn step(&mut self, network: &mut Network, learning_rate: f64, step: u64) {
         self.clip(network);
-        for index in 0..self.memory.len() {
+        self.step_where(network, learning_rate, step, |_| true);
+    }
+
+    fn step_where(
+        &mut self,
+        network: &mut Network,
+        learning_rate: f64,
+        step: u64,
+        is_wanted: impl Fn(&ParameterSpec) -> bool,
+    ) {
+        for (index, memory) in self.memory.iter_mut().enumerate() {
             let spec = &network.graph().parameters[index];
-            if !spec.role.is_trained() {
+            if !spec.role.is_trained() || !is_wanted(spec) {
                 continue;
             }
-            let decay = if spec.role == Role::Weight { self.weight_decay } else { 0.0 };
-            let muon = self.kind == OptimizerKind::Muon && is_filter(spec);
-            let outputs = spec.shape[0];
+            let (is_muon, outputs) = (self.rule.kind == OptimizerKind::Muon && is_filter(spec), spec.shape[0]);
+            let update = (!is_muon).then(|| self.rule.update(spec, memory, learning_rate, step));
             let parameters = &mut network.parameters.0[index];
             let gradients = &network.gradients[index];
-            let [first, second] = &mut self.memory[index];
-            if muon {
-                let rate = learning_rate as f32;
-                muon_step(rate, self.momentum, outputs, parameters, gradients, first, &mut self.update);
-            } else if self.kind == OptimizerKind::Sgd {
-                let sgd = Sgd {
-                    learning_rate: learning_rate as f32,
-                    momentum: self.momentum,
-                    nesterov: self.momentum > 0.0,
-                    weight_decay: decay,
-                };
-                kernels::sgd_step(&sgd, parameters, gradients, first);
-            } else {
-                let (share, beta1) = match self.kind {
-                    OptimizerKind::Muon => (ADAMW_SHARE, 0.9),
-                    _ => (1.0, self.momentum),
-                };
-                let adamw = AdamW {
-                    learning_rate: (learning_rate * share) as f32,
-                    beta1,
-                    beta2: BETA2,
-                    epsilon: 1e-8,
-                    weight_decay: decay,
-                };
-                kernels::adamw_step(&adamw, step + 1, parameters, gradients, first, second);
+            match update {
+                Some(update) => update.apply(parameters, gradients),
+                None => {
+                    let (rate, momentum) = (learning_rate as f32, self.rule.momentum);
+                    muon_step(rate, momentum, outputs, parameters, gradients, &mut memory[0], &mut self.update);
+                }
             }
         }
     }
@@ -120,6 +134,43 @@ impl Optimizer {
             network.gradients.iter_mut().for_each(|g| kernels::scale(g, factor));
         }
     }
+}
+
+/// How one parameter follows its gradient, value by value; Muon has a rule of its own for filters.
+#[derive(Clone, Copy)]
+struct Rule {
+    kind: OptimizerKind,
+    momentum: f32,
+    weight_decay: f32,
+}
+
+impl Rule {
+    fn update<'a>(
+        &self,
+        spec: &ParameterSpec,
+        [first, second]: &'a mut [Vec<f32>; 2],
+        learning_rate: f64,
+        step: u64,
+    ) -> Update<'a> {
+        let weight_decay = if spec.role == Role::Weight { self.weight_decay } else { 0.0 };
+        let (share, beta1) = match self.kind {
+            OptimizerKind::Sgd => {
+                let (momentum, nesterov) = (self.momentum, self.momentum > 0.0);
+                let settings = Sgd { learning_rate: learning_rate as f32, momentum, nesterov, weight_decay };
+                return Update::Sgd { settings, velocity: first };
+            }
+            OptimizerKind::AdamW => (1.0, self.momentum),
+            OptimizerKind::Muon => (ADAMW_SHARE, 0.9),
+        };
+        let learning_rate = (learning_rate * share) as f32;
+        let settings = AdamW { learning_rate, beta1, beta2: BETA2, epsilon: 1e-8, weight_decay };
+        Update::AdamW { settings, step: step + 1, first_moment: first, second_moment: second }
+    }
+}
+
+/// Whether it is the weight of a linear layer.
+fn is_matrix(spec: &ParameterSpec) -> bool {
+    spec.role == Role::Weight && matches!(spec.layout, Layout::Matrix { .. })
 }
 
 /// Whether Muon updates it: filters alone, whose length a norm makes free.
@@ -147,4 +198,41 @@ fn muon_step(
     let length = kernels::square_sum(parameters).sqrt() as f32;
     let factor = (outputs as f32).sqrt() / length.max(1e-12);
     parameters.iter_mut().zip(update).for_each(|(p, u)| *p = *p * factor - learning_rate * *u);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        image::ImageShape,
+        model::{self, ModelConfig, Parameters},
+    };
+
+    #[test]
+    fn a_step_that_uses_gradients_up_gives_the_bits_of_one_that_keeps_them() {
+        let images: Vec<u8> = (0..6 * 8 * 8 * 3).map(|i| ((i * 7919 + i / 13 * 104_729) % 256) as u8).collect();
+        let labels = [0, 2, 1, 1, 2, 0];
+        let input = ImageShape { height: 8, width: 8, channels: 3 };
+        let kinds = [(OptimizerKind::Sgd, 0.0), (OptimizerKind::Sgd, 0.9), (OptimizerKind::AdamW, 0.9)];
+        for ((kind, momentum), (name, per_pixel)) in
+            kinds.into_iter().flat_map(|kind| [("softmax", true), ("mlp", false), ("cnn6", false)].map(|m| (kind, m)))
+        {
+            let graph = model::build(name, &ModelConfig { input, classes: 3, hidden: 70, per_pixel }).unwrap();
+            let mut parameters = Parameters::initialize(&graph, 3);
+            parameters.get_mut(&graph, "normalize.deviation").unwrap().fill(60.0);
+            let config = OptimizerConfig { kind, momentum, weight_decay: 0.01, gradient_clip: 0.0 };
+            let mut networks = [(); 2].map(|()| Network::new(graph.clone(), parameters.clone()));
+            let mut optimizers = [(); 2].map(|()| config.init(&graph));
+            for step in 0..3 {
+                let targets = || Targets::Labels(&labels);
+                let loss = LossConfig::default();
+                let at_once = optimizers[0].learn(&mut networks[0], &images, targets(), &loss, 0.01, step);
+                let kept = networks[1].learn(&images, targets(), &loss, false, 1.0);
+                optimizers[1].step(&mut networks[1], 0.01, step);
+                assert_eq!(at_once, kept, "{name} {kind}");
+            }
+            assert_eq!(networks[0].parameters.0, networks[1].parameters.0, "{name} {kind}");
+            assert_ne!(networks[0].parameters.0, parameters.0, "{name} {kind}");
+        }
+    }
 }

@@ -174,11 +174,10 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Divergence, or labels or settings out of range.
     pub fn step(&mut self, step: u64) -> Result<StepOutcome> {
-        let outcome = self.compute(step)?;
+        let outcome = self.learn(step)?;
         if !outcome.loss.is_finite() || outcome.loss > HOPELESS_LOSS {
             return Err(self.diverged(step, outcome.loss));
         }
-        self.optimizer.step(&mut self.network, self.config.learning_rate_at(step), step);
         if let Some(average) = &mut self.average {
             // Short at first, so that the beginning is forgotten.
             let decay = self.config.average.min((1.0 + step as f64) / (10.0 + step as f64));
@@ -208,28 +207,34 @@ impl<'a> Session<'a> {
         Ok((self.dataset, &self.batch))
     }
 
-    /// Gradients of the batch of a step, without an update.
+    /// Gradients of the batch of a step, and the parameters moved by them.
     ///
     /// # Errors
     /// Labels or settings out of range.
-    fn compute(&mut self, step: u64) -> Result<StepOutcome> {
+    fn learn(&mut self, step: u64) -> Result<StepOutcome> {
         self.fill(step)?;
+        let (network, optimizer, loss) = (&mut self.network, &mut self.optimizer, &self.loss);
+        let rate = self.config.learning_rate_at(step);
         let (size, classes) = (self.dataset.shape.len(), self.dataset.classes.len());
         let count = self.batch.labels.len();
         let part = count.div_ceil(self.config.accumulate);
+        let targets = |first: usize, last: usize| match &self.batch.targets {
+            Some(all) => Targets::Probabilities(&all[first * classes..last * classes]),
+            None => Targets::Labels(&self.batch.labels[first..last]),
+        };
+        if part == count {
+            return Ok(optimizer.learn(network, &self.batch.pixels, targets(0, count), loss, rate, step));
+        }
         let mut total = StepOutcome { loss: 0.0, correct: 0 };
         for first in (0..count).step_by(part) {
             let last = (first + part).min(count);
-            let targets = match &self.batch.targets {
-                Some(all) => Targets::Probabilities(&all[first * classes..last * classes]),
-                None => Targets::Labels(&self.batch.labels[first..last]),
-            };
             let share = (last - first) as f32 / count as f32;
             let pixels = &self.batch.pixels[first * size..last * size];
-            let outcome = self.network.learn(pixels, targets, &self.loss, first > 0, share);
+            let outcome = network.learn(pixels, targets(first, last), loss, first > 0, share);
             total.loss += outcome.loss * f64::from(share);
             total.correct += outcome.correct;
         }
+        optimizer.step(network, rate, step);
         Ok(total)
     }
 

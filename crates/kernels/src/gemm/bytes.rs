@@ -1,0 +1,93 @@
+//! Operands whose values are bytes, normalised on their way to the micro-kernels: the pixels that a network's first
+//! layer reads never lie in memory as floats.
+
+use std::ops::Range;
+
+use super::operand::{Block, GROUP, Left, Right, spread};
+use crate::Isa;
+use crate::lanes::{multiply_add, per_isa};
+
+/// A matrix of `multiplier[column] * byte + offset[column]`, row after row; both factors are as long as a row.
+#[derive(Clone, Copy)]
+pub(crate) struct ByteRows<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) values: &'a [u8],
+    pub(crate) multiplier: &'a [f32],
+    pub(crate) offset: &'a [f32],
+}
+
+impl ByteRows<'_> {
+    fn normalize(&self, row: usize, columns: Range<usize>, into: &mut [f32]) {
+        let values = &self.values[row * self.multiplier.len()..][columns.clone()];
+        normalize_row(self.isa, values, &self.multiplier[columns.clone()], &self.offset[columns], into);
+    }
+}
+
+impl Left for ByteRows<'_> {
+    fn block<'s>(
+        &'s self,
+        rows: Range<usize>,
+        steps: Range<usize>,
+        tile_rows: usize,
+        scratch: &'s mut [f32],
+    ) -> Block<'s> {
+        let depth = steps.len();
+        if depth > 0 {
+            for (row, into) in rows.zip(scratch.chunks_exact_mut(depth)) {
+                self.normalize(row, steps.clone(), into);
+            }
+        }
+        Block { values: scratch, tile: tile_rows * depth, row: depth, step: 1 }
+    }
+}
+
+impl Right for ByteRows<'_> {
+    fn pack(&self, steps: Range<usize>, columns: Range<usize>, width: usize, panel: usize, panels: &mut [f32]) {
+        /// Columns that are normalised together: enough for a loop of vectors, a multiple of every panel's width.
+        const PART: usize = 256;
+        let mut part = [0.0; PART];
+        for (index, step) in steps.enumerate() {
+            for first in columns.clone().step_by(PART) {
+                let count = PART.min(columns.end - first);
+                self.normalize(step, first..first + count, &mut part);
+                let number = (first - columns.start) / width;
+                for (number, from) in (number..).zip(part[..count.next_multiple_of(width)].chunks_exact(width)) {
+                    panels[number * panel + index * width..][..width].copy_from_slice(from);
+                }
+            }
+        }
+    }
+}
+
+/// The same matrix as an operand whose rows are its columns.
+pub(crate) struct ByteColumns<'a>(pub(crate) ByteRows<'a>);
+
+impl Left for ByteColumns<'_> {
+    fn block<'s>(
+        &'s self,
+        rows: Range<usize>,
+        steps: Range<usize>,
+        tile_rows: usize,
+        scratch: &'s mut [f32],
+    ) -> Block<'s> {
+        let (count, depth) = (rows.len(), steps.len());
+        let (tiles, group) = scratch.split_at_mut(count.next_multiple_of(tile_rows) * depth);
+        for first in (0..depth).step_by(GROUP) {
+            let part = first..depth.min(first + GROUP);
+            for (step, into) in part.clone().zip(group.chunks_exact_mut(count)) {
+                self.0.normalize(steps.start + step, rows.clone(), into);
+            }
+            spread(group, count, part, count, depth, tile_rows, tiles);
+        }
+        Block { values: scratch, tile: tile_rows * depth, row: 1, step: tile_rows }
+    }
+}
+
+per_isa!(fn normalize_row = normalize_body(values: &[u8], multiplier: &[f32], offset: &[f32], into: &mut [f32]));
+
+#[inline(always)]
+fn normalize_body<const M: bool>(values: &[u8], multiplier: &[f32], offset: &[f32], into: &mut [f32]) {
+    for (((into, &value), &multiplier), &offset) in into.iter_mut().zip(values).zip(multiplier).zip(offset) {
+        *into = multiply_add::<M>(f32::from(value), multiplier, offset);
+    }
+}
