@@ -52,7 +52,8 @@ impl Classifier {
 
     /// A classifier of a model that is in memory already.
     pub fn from_saved(model: SavedModel) -> Self {
-        Self { card: model.card, predictor: Predictor::new(model.graph, model.parameters) }
+        let predictor = Predictor::new(model.graph, model.parameters).with_views(model.card.views);
+        Self { card: model.card, predictor }
     }
 
     /// What the model file says.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use percept::{
     data::{BadImages, augment::Flip, batches::Sampling},
-    image::Fit,
+    image::{Fit, Views},
     train::{
         self, AugmentOptions, ClassWeights, Event, HistoryRow, OptimizerKind, Place, Preprocess, Schedule,
         TrainOptions, TrainOutcome,
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// What the first layer does with pixels: mean-image is the tutorial's, and needs small learning rates
     #[arg(long, value_name = "HOW", help_heading = "Model", value_enum)]
     preprocess: Option<PreprocessArgument>,
+    /// Whether the trained model looks at mirrored and shifted copies too: right more often, 2 or 6 times as slow
+    #[arg(long, value_name = "HOW", help_heading = "Model", value_enum)]
+    views: Option<ViewsArgument>,
 
     /// Side that images are brought to, N or HEIGHTxWIDTH; larger sees more and takes longer
     #[arg(long, value_name = "N", help_heading = "Data", value_parser = parse_size)]
@@ -198,6 +201,7 @@ macro_rules! twin {
     };
 }
 twin!(PreprocessArgument = Preprocess { MeanStd, MeanImage });
+twin!(ViewsArgument = Views { One, Mirror, MirrorShift });
 twin!(FitArgument = Fit { Stretch, Pad, Crop });
 twin!(BadImagesArgument = BadImages { Skip, Fail });
 twin!(SamplingArgument = Sampling { EpochShuffle, WithReplacement });
@@ -280,6 +284,7 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
         model,
         hidden,
         preprocess,
+        views,
         image_size,
         fit,
         bad_images,

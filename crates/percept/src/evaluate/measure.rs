@@ -123,7 +123,7 @@ pub fn evaluate_model(
             "choose another --split, or add images",
         ));
     }
-    let mut predictor = Predictor::new(saved.graph, saved.parameters);
+    let mut predictor = Predictor::new(saved.graph, saved.parameters).with_views(saved.card.views);
     let begin = Instant::now();
     let logits = logits_of(&mut predictor, &dataset, images);
     let images_per_second = images.len() as f64 / begin.elapsed().as_secs_f64();

@@ -2,6 +2,7 @@
 
 mod decode;
 mod resize;
+mod views;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use crate::{Error, Result};
 
 pub use decode::{MAX_PIXELS, decode, dimensions, dimensions_of_file};
 pub use resize::{PADDING, encode_png, resize};
+pub use views::{View, Views};
 
 /// Height, width and channels of an image; memory order is height, width, channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

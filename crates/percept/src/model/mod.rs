@@ -39,7 +39,7 @@ pub struct Model {
 }
 
 /// Every model, from the simplest on.
-pub const MODELS: [Model; 7] = [
+pub const MODELS: [Model; 8] = [
     Model {
         name: "softmax",
         summary: "softmax regression: one linear layer on the pixels",
@@ -52,6 +52,12 @@ pub const MODELS: [Model; 7] = [
         summary: "small convolutional network, the default up to 64 pixels",
         side: resnet::SMALL_IMAGE,
         build: cnn::cnn,
+    },
+    Model {
+        name: "cnn-small",
+        summary: "cnn at half the width, for seconds of training",
+        side: resnet::SMALL_IMAGE,
+        build: cnn::cnn_small,
     },
     Model {
         name: "cnn6",

@@ -2,10 +2,18 @@
 //! runs with it.
 
 use super::{NORM_EPSILON, Network, plan::Plan};
-use crate::model::{Graph, Parameters};
+use crate::{
+    image::Views,
+    model::{Graph, Parameters},
+};
 
 /// A network with the numbers of one moment, ready to predict.
-pub struct Predictor(pub(super) Network);
+pub struct Predictor {
+    pub(super) network: Network,
+    views: Views,
+    /// The images of one view.
+    shown: Vec<u8>,
+}
 
 impl Predictor {
     /// A predictor of `graph` with these numbers.
@@ -29,12 +37,18 @@ impl Predictor {
         }
         let mut network = Network::with_plan(graph, parameters, plan);
         network.biases = biases;
-        Self(network)
+        Self { network, views: Views::One, shown: Vec::new() }
+    }
+
+    /// Looks at every image in these ways and averages the logits.
+    #[must_use]
+    pub fn with_views(self, views: Views) -> Self {
+        Self { views, ..self }
     }
 
     /// Its description.
     pub fn graph(&self) -> &Graph {
-        &self.0.graph
+        &self.network.graph
     }
 
     /// Logits `[images, classes]` of u8 images `[images, height, width, channels]`.
@@ -42,13 +56,24 @@ impl Predictor {
     /// # Panics
     /// If `images` does not hold whole images.
     pub fn infer(&mut self, images: &[u8]) -> Vec<f32> {
-        let network = &mut self.0;
+        let network = &mut self.network;
+        let shape = network.graph.input;
         let batch = network.count(images);
-        network.forward(images, batch, false);
-        let logits = network.take_logits();
-        let owned = logits.clone();
-        network.pool.give(logits);
-        owned
+        let mut sum = vec![0.0; batch * network.graph.classes()];
+        for view in self.views.all() {
+            let shown = if view.is_plain() {
+                images
+            } else {
+                self.shown.clear();
+                view.show(shape, images, &mut self.shown);
+                &self.shown
+            };
+            network.forward(shown, batch, false);
+            let logits = network.take_logits();
+            sum.iter_mut().zip(&logits).for_each(|(sum, logit)| *sum += view.weight * logit);
+            network.pool.give(logits);
+        }
+        sum
     }
 }
 

@@ -143,7 +143,7 @@ fn folding_changes_no_prediction() {
         for (plain, folded) in plain.iter().zip(&folded) {
             assert!((plain - folded).abs() < 5e-3 * largest, "{}: {plain} {folded}", model.name);
         }
-        let absorbed = network.predictor().0.plan.absorbed_by.iter().flatten().count();
+        let absorbed = network.predictor().network.plan.absorbed_by.iter().flatten().count();
         assert_eq!(absorbed > 0, network.graph().is_convolutional(), "{}", model.name);
     }
 }
@@ -158,7 +158,7 @@ fn every_family_learns_a_few_images_by_heart() {
         // The last layer of `cnn` is scaled down, and softmax has a weight for every pixel.
         let rate = match model.name {
             "softmax" => 0.001,
-            "cnn" => 0.3,
+            "cnn" | "cnn-small" => 0.3,
             _ => 0.01,
         };
         let sgd = kernels::Sgd { learning_rate: rate, momentum: 0.9, nesterov: true, weight_decay: 0.0 };

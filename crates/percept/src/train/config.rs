@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{BadImages, augment::Augmentation, batches::Sampling},
-    image::Fit,
+    image::{Fit, Views},
 };
 
 /// How parameters follow their gradients.
@@ -93,6 +93,7 @@ pub struct TrainOptions {
     pub model: Option<String>,
     pub hidden: Option<usize>,
     pub preprocess: Option<Preprocess>,
+    pub views: Option<Views>,
     pub epochs: Option<f64>,
     pub steps: Option<u64>,
     pub stop_step: Option<u64>,
@@ -157,6 +158,8 @@ pub struct TrainConfig {
     pub hidden: usize,
     /// What the first layer does with pixels.
     pub preprocess: Preprocess,
+    /// How the trained network looks at an image.
+    pub views: Views,
     /// Steps that the schedule spans.
     pub steps: u64,
     /// The step at which a `--time` run ended, where it was before the last.
@@ -239,6 +242,7 @@ impl TrainOptions {
             model: facts.model.to_string(),
             hidden: self.hidden.unwrap_or(defaults::HIDDEN),
             preprocess: self.preprocess.unwrap_or_default(),
+            views: self.views.unwrap_or_default(),
             steps,
             stop_step: self.stop_step,
             batch_size,

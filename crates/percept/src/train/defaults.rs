@@ -119,7 +119,7 @@ fn of_model(facts: &Facts) -> Defaults {
             average: 0.0,
             augmentation,
         },
-        "cnn" => Defaults {
+        "cnn" | "cnn-small" => Defaults {
             epochs: rounds(14, 5),
             batch_size: batch(512),
             optimizer: OptimizerKind::Muon,

@@ -106,7 +106,7 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
     let classes = dataset.classes.len();
     let sample = spread(&dataset.train, TRAIN_SAMPLE);
     // Folded once: the parameters stay as they are from here on.
-    let mut predictor = session.network.predictor();
+    let mut predictor = session.network.predictor().with_views(session.config.views);
     let mut measure = |images: &[u32], temperature: f32| measure(&mut predictor, dataset, images, temperature);
     let train = measure(&sample, 1.0).1;
     let (validation_logits, validation) = measure(&dataset.validation, 1.0);
@@ -186,6 +186,7 @@ fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOu
     let (config, dataset) = (&session.config, session.dataset);
     let architecture = architecture(dataset, config.hidden, config.preprocess);
     let card = ModelCard {
+        views: config.views,
         temperature,
         data: dataset.name.clone(),
         fingerprint: dataset.fingerprint.clone(),

@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     evaluate::Scores,
     files,
-    image::Fit,
+    image::{Fit, Views},
     model::{self, Graph, ModelConfig, Parameters, parameters},
 };
 pub use tensors::{bytes_of, floats_of};
@@ -42,6 +42,9 @@ pub struct ModelCard {
     pub classes: Vec<String>,
     /// How images of other sizes are brought to the network's.
     pub fit: Fit,
+    /// How an image is looked at; the logits of all views are averaged.
+    #[serde(default)]
+    pub views: Views,
     /// Divides the logits, so that probabilities are as often right as they say.
     pub temperature: f32,
     /// The data it was trained on.
@@ -66,6 +69,7 @@ impl ModelCard {
             architecture,
             classes,
             fit,
+            views: Views::One,
             temperature: 1.0,
             data: String::new(),
             fingerprint: String::new(),
