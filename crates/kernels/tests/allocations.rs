@@ -50,7 +50,24 @@ struct Work {
 }
 
 impl Work {
+    fn convolve(&mut self, shape: &ConvShape) {
+        let (inputs, outputs) = (shape.input_len(), shape.output_len());
+        let (input, weights) = (&self.big[..inputs], &self.other[..shape.weights_len()]);
+        conv2d(shape, input, weights, Some(&self.small[0][..shape.out_channels]), &mut self.result[..outputs]);
+        conv2d_input_gradient(shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
+        let gradient = &mut self.result[..shape.weights_len()];
+        conv2d_weight_gradient(shape, input, &self.other[..outputs], gradient);
+        let (residual, output) = (Some(&self.other[..outputs]), &mut self.result[..outputs]);
+        conv2d_fused(shape, input, weights, None, residual, Activation::Silu, output);
+        let [mean, variance, ..] = self.small.each_mut().map(|values| &mut values[..shape.out_channels]);
+        conv2d_with_statistics(shape, input, weights, None, output, mean, variance);
+    }
+
     fn run(&mut self) {
+        for (groups, outs) in [(32, 32), (4, 48)] {
+            let shape = ConvShape::new([4, 16, 16, 32], outs, [3, 3], 2, 1).and_then(|shape| shape.with_groups(groups));
+            self.convolve(&shape.expect("a shape"));
+        }
         for (algorithm, input, out_channels, stride) in [
             (Algorithm::Direct, [4, 16, 16, 32], 48, 1),
             (Algorithm::Direct, [4, 16, 16, 32], 48, 2),
@@ -60,18 +77,7 @@ impl Work {
             (Algorithm::Winograd4, [4, 15, 15, 3], 5, 1),
         ] {
             let shape = ConvShape::new(input, out_channels, [3, 3], stride, 1).expect("a shape");
-            let (inputs, outputs) = (shape.input_len(), shape.output_len());
-            let (input, weights) = (&self.big[..inputs], &self.other[..shape.weights_len()]);
-            algorithm.run(|| {
-                conv2d(&shape, input, weights, Some(&self.small[0][..out_channels]), &mut self.result[..outputs]);
-                conv2d_input_gradient(&shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
-                let gradient = &mut self.result[..shape.weights_len()];
-                conv2d_weight_gradient(&shape, input, &self.other[..outputs], gradient);
-                let (residual, output) = (Some(&self.other[..outputs]), &mut self.result[..outputs]);
-                conv2d_fused(&shape, input, weights, None, residual, Activation::Relu, output);
-                let [mean, variance, ..] = self.small.each_mut().map(|values| &mut values[..out_channels]);
-                conv2d_with_statistics(&shape, input, weights, None, output, mean, variance);
-            });
+            algorithm.run(|| self.convolve(&shape));
         }
         for [batch, inputs, outputs] in [[100, 1024, 10], [33, 100, 200]] {
             let shape = LinearShape::new(batch, inputs, outputs).expect("a shape");

@@ -10,7 +10,8 @@ use crate::arch::{MicroKernel, Transforms};
 pub enum Algorithm {
     /// As a matrix product with gathered patches.
     Direct,
-    /// Winograd's F(2 x 2, 3 x 3): 16 multiplications for 4 outputs. 3 x 3 kernels, stride 1, padding up to 2.
+    /// Winograd's F(2 x 2, 3 x 3): 16 multiplications for 4 outputs. 3 x 3 kernels, stride 1, padding up to 2 on each
+    /// side, without dilation and groups.
     Winograd2,
     /// Winograd's F(4 x 4, 3 x 3): 36 multiplications for 16 outputs, and a few times the rounding error. The same
     /// kernels.
@@ -35,7 +36,8 @@ thread_local! {
 impl Algorithm {
     /// What computes `pass` of `shape` when this thread calls for it.
     pub fn of(shape: &ConvShape, pass: Pass) -> Self {
-        let possible = shape.kernel == [3, 3] && shape.stride == 1 && shape.padding <= 2;
+        let plain = shape.stride == 1 && shape.dilation == 1 && shape.groups == 1;
+        let possible = plain && shape.kernel == [3, 3] && shape.padding.largest() <= 2;
         match FORCED.get() {
             _ if !possible => Self::Direct,
             Some(algorithm) => algorithm,
