@@ -8,6 +8,10 @@ pub(crate) const PIXELS: usize = 8;
 /// Places of the kernel whose gradients are summed together, at most.
 pub(crate) const TAPS: usize = 9;
 
+/// Columns of the kernels that have kernels of their own at stride 1: those of the usual networks, and of the phases that
+/// a stride of 2 makes of their gradients.
+pub(crate) const COLUMNS: [usize; 4] = [1, 2, 3, 5];
+
 /// Outputs next to each other, for channels next to each other.
 pub(crate) struct DepthwiseTile<'a> {
     /// Channels: a vector at least.
@@ -22,6 +26,9 @@ pub(crate) struct DepthwiseTile<'a> {
     pub(crate) rows: usize,
     /// For each column of the kernel, the first of the outputs for which it is in the image, and the one behind the last.
     pub(crate) inside: &'a [[u8; 2]],
+    /// The first of the image's columns under the kernel for these outputs, counted from `input`, and the one behind the
+    /// last.
+    pub(crate) seen: [usize; 2],
     /// Those of the kernel's first place; the others follow, `weights_step` values from one to the next.
     pub(crate) weights: *const f32,
     pub(crate) weights_step: usize,
@@ -74,8 +81,10 @@ pub(crate) type TapsFn = unsafe fn(&DepthwiseTaps<'_>);
 
 /// The depthwise kernels of an instruction set.
 pub(crate) struct Depthwise {
-    /// `tiles[p - 1]` computes `p` outputs.
+    /// `tiles[p - 1]` computes `p` outputs, whatever the kernel.
     pub(crate) tiles: [DepthwiseFn; PIXELS],
+    /// The same for kernels of [`COLUMNS`] at stride 1 and without dilation, which load every input once.
+    pub(crate) rows: [[DepthwiseFn; PIXELS]; COLUMNS.len()],
     /// `taps[t - 1]` sums for `t` places.
     pub(crate) taps: [TapsFn; TAPS],
 }
@@ -84,11 +93,20 @@ pub(crate) struct Depthwise {
 /// `multiply_add`, which the file that calls this has in scope.
 macro_rules! depthwise {
     ($(#[$features:meta])*) => {
-        super::depthwise::depthwise!($(#[$features])* pixels: 0 1 2 3 4 5 6 7, taps: 0 1 2 3 4 5 6 7 8);
+        super::depthwise::depthwise!(
+            $(#[$features])* pixels: 0 1 2 3 4 5 6 7, taps: 0 1 2 3 4 5 6 7 8,
+            columns: 0 1 2 3 4 5 6 7 8 9 10 11
+        );
     };
-    ($(#[$features:meta])* pixels: $($pixel:literal)*, taps: $($tap:literal)*) => {
+    ($(#[$features:meta])* pixels: $($pixel:literal)*, taps: $($tap:literal)*, columns: $($column:literal)*) => {
         const DEPTHWISE: super::Depthwise = super::Depthwise {
             tiles: [$(depthwise_tile::<{ $pixel + 1 }>),*],
+            rows: [
+                [$(depthwise_row::<{ $pixel + 1 }, 1>),*],
+                [$(depthwise_row::<{ $pixel + 1 }, 2>),*],
+                [$(depthwise_row::<{ $pixel + 1 }, 3>),*],
+                [$(depthwise_row::<{ $pixel + 1 }, 5>),*],
+            ],
             taps: [$(depthwise_taps::<{ $tap + 1 }>),*],
         };
 
@@ -134,18 +152,83 @@ macro_rules! depthwise {
                     }
                     row = row.wrapping_add(tile.input_step[1]);
                 }
-                $(if $pixel < P {
-                    let place = channel + $pixel * tile.output_pixel;
-                    let mut sum = sums[$pixel];
-                    if !tile.residual.is_null() {
-                        // SAFETY: the residual lies as the output does.
-                        sum = add(sum, unsafe { load(tile.residual.add(place)) });
-                    }
-                    // SAFETY: the output can be written for all channels.
-                    unsafe { store(tile.output.add(place), clamp(low, sum, high)) };
-                })*
+                // SAFETY: the outputs are those of the tile.
+                unsafe { depthwise_finish(tile, channel, [low, high], sums) };
                 channel += LANES;
             }
+        }
+
+        /// For kernels of `K` columns at stride 1 and without dilation: an input serves all outputs that see it.
+        ///
+        /// # Safety
+        /// As [`super::depthwise::DepthwiseFn`] says, for `P` outputs.
+        $(#[$features])*
+        unsafe fn depthwise_row<const P: usize, const K: usize>(tile: &super::DepthwiseTile<'_>) {
+            // Sums have places to spare, so that every index below is known and in range.
+            const BEFORE: usize = 4;
+            let mut channel = 0;
+            while channel < tile.channels {
+                // The last vector may overlap the one before: it then computes the same values again.
+                channel = channel.min(tile.channels - LANES);
+                let mut sums = [zero(); 4 * BEFORE];
+                if !tile.bias.is_null() {
+                    // SAFETY: the bias has all channels.
+                    sums = [unsafe { load(tile.bias.add(channel)) }; 4 * BEFORE];
+                }
+                let (mut row, mut weights) = (tile.input.wrapping_add(channel), tile.weights.wrapping_add(channel));
+                for _ in 0..tile.rows {
+                    let mut columns = [zero(); 5];
+                    for (tap, column) in columns.iter_mut().enumerate().take(K) {
+                        // SAFETY: the kernel's place has weights for all channels.
+                        *column = unsafe { load(weights.wrapping_add(tap * tile.weights_step)) };
+                    }
+                    let mut input = row;
+                    $(if $column < P - 1 + K {
+                        if tile.seen[0] <= $column && $column < tile.seen[1] {
+                            // SAFETY: this column is in the image.
+                            let value = unsafe { load(input) };
+                            super::depthwise::each_tap!(0 1 2 3 4, TAP => {
+                                const PLACE: usize = $column + BEFORE - TAP;
+                                if TAP < K && PLACE >= BEFORE && PLACE < BEFORE + P {
+                                    sums[PLACE] = multiply_add(value, columns[TAP], sums[PLACE]);
+                                }
+                            });
+                        }
+                        input = input.wrapping_add(tile.input_step[0]);
+                    })*
+                    row = row.wrapping_add(tile.input_step[1]);
+                    weights = weights.wrapping_add(K * tile.weights_step);
+                }
+                let bounds = [constant(tile.bounds[0]), constant(tile.bounds[1])];
+                let sums: [Vector; P] = std::array::from_fn(|pixel| sums[BEFORE + pixel]);
+                // SAFETY: the outputs are those of the tile.
+                unsafe { depthwise_finish(tile, channel, bounds, sums) };
+                channel += LANES;
+            }
+        }
+
+        /// Adds the residual and writes outputs within their bounds.
+        ///
+        /// # Safety
+        /// As [`super::depthwise::DepthwiseFn`] says of output and residual, for `P` outputs.
+        #[inline]
+        $(#[$features])*
+        unsafe fn depthwise_finish<const P: usize>(
+            tile: &super::DepthwiseTile<'_>,
+            channel: usize,
+            [low, high]: [Vector; 2],
+            sums: [Vector; P],
+        ) {
+            $(if $pixel < P {
+                let place = channel + $pixel * tile.output_pixel;
+                let mut sum = sums[$pixel];
+                if !tile.residual.is_null() {
+                    // SAFETY: the residual lies as the output does.
+                    sum = add(sum, unsafe { load(tile.residual.add(place)) });
+                }
+                // SAFETY: the output can be written for all channels.
+                unsafe { store(tile.output.add(place), clamp(low, sum, high)) };
+            })*
         }
 
         /// # Safety
@@ -199,3 +282,14 @@ macro_rules! depthwise {
     };
 }
 pub(super) use depthwise;
+
+/// Repeats `work` for each number.
+macro_rules! each_tap {
+    ($($number:literal)*, $tap:ident => $work:block) => {
+        $({
+            const $tap: usize = $number;
+            $work
+        })*
+    };
+}
+pub(super) use each_tap;

@@ -10,7 +10,9 @@ mod neon;
 mod portable;
 mod transforms;
 
-pub(crate) use depthwise::{Depthwise, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS};
+pub(crate) use depthwise::{
+    COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
+};
 pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
 use crate::Isa;

@@ -7,7 +7,7 @@ use super::super::patches::Patches;
 use super::super::statistics::gather;
 use super::{channel_blocks, taps_inside};
 use crate::Activation;
-use crate::arch::{Depthwise, DepthwiseTile, PIXELS};
+use crate::arch::{DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTile, PIXELS};
 use crate::gemm::wanted_tasks;
 use crate::parallel::{self, CHUNK, SharedMut};
 
@@ -85,20 +85,22 @@ impl Convolution<'_> {
         let patches = &self.patches;
         let [height, width] = patches.out;
         let tiles = width.div_ceil(PIXELS);
-        let seen = (width.div_ceil(tiles) - 1) * patches.stride + (patches.kernel[1].max(1) - 1) * patches.dilation + 1;
+        let kernels = self.kernels();
+        let pixels =
+            self.seen(width.div_ceil(tiles)) * patches.kernel[0] + patches.kernel[0] * patches.kernel[1] + PIXELS;
         let mut inside = Vec::with_capacity(patches.kernel[1]);
         let mut next = rows.start;
         while next < rows.end {
             let image = next / height;
             let here = next % height..height.min(rows.end - image * height);
-            for channels in channel_blocks(patches.channels, seen * patches.kernel[0].max(1)) {
+            for channels in channel_blocks(patches.channels, pixels) {
                 for tile in 0..tiles {
                     let columns = tile * width / tiles..(tile + 1) * width / tiles;
                     inside.clear();
                     inside.extend((0..patches.kernel[1]).map(|tap| self.outputs_inside(tap, &columns)));
                     for row in here.clone() {
                         // SAFETY: the caller's promise.
-                        unsafe { self.tile(image, row, &columns, &channels, &inside, bounds, output) };
+                        unsafe { self.tile(kernels, image, row, &columns, &channels, &inside, bounds, output) };
                     }
                 }
             }
@@ -122,6 +124,7 @@ impl Convolution<'_> {
     #[expect(clippy::too_many_arguments, reason = "what a tile is")]
     unsafe fn tile(
         &self,
+        kernels: &[DepthwiseFn; PIXELS],
         image: usize,
         row: usize,
         columns: &Range<usize>,
@@ -134,6 +137,7 @@ impl Convolution<'_> {
         let top = origin[0] + (row * stride) as isize;
         let taps = taps_inside(top, dilation, kernel[0], height);
         let left = origin[1] + (columns.start * stride) as isize;
+        let seen = taps_inside(left, 1, self.seen(columns.len()), width);
         let first_row = ((image * height) as isize + top) + (taps.start * dilation) as isize;
         let place = (first_row * width as isize + left) * all as isize + channels.start as isize;
         let outputs = &self.outputs;
@@ -147,6 +151,7 @@ impl Convolution<'_> {
             input_step: [dilation * all, dilation * width * all],
             rows: taps.len(),
             inside,
+            seen: [seen.start, seen.end],
             weights: self.weights.as_ptr().wrapping_add(taps.start * kernel[1] * all + channels.start),
             weights_step: all,
             bias: self.epilogue.bias.map_or(std::ptr::null(), |bias| &raw const bias[channels.start]),
@@ -156,9 +161,22 @@ impl Convolution<'_> {
             bounds,
         };
         // SAFETY: `MicroKernel::of` was given an instruction set of this machine. The rows of the kernel are those in the
-        // image, `inside` says it of its columns, and images, weights and outputs have the lengths that were asserted;
+        // image, `inside` and `seen` say it of its columns, and images, weights and outputs have the lengths that were asserted;
         // bias and residual have the channels and the shape of the output. The outputs are ours by the caller's promise.
-        unsafe { self.kernels.tiles[columns.len() - 1](&tile) };
+        unsafe { kernels[columns.len() - 1](&tile) };
+    }
+
+    /// The kernels for this convolution, by the number of outputs.
+    fn kernels(&self) -> &'static [DepthwiseFn; PIXELS] {
+        let Patches { kernel, stride, dilation, .. } = self.patches;
+        let own = DEPTHWISE_COLUMNS.iter().position(|&columns| columns == kernel[1] && stride == 1 && dilation == 1);
+        own.map_or(&self.kernels.tiles, |index| &self.kernels.rows[index])
+    }
+
+    /// Columns of pixels under the kernel for so many outputs next to each other.
+    fn seen(&self, outputs: usize) -> usize {
+        let Patches { kernel, stride, dilation, .. } = self.patches;
+        (outputs - 1) * stride + (kernel[1].max(1) - 1) * dilation + 1
     }
 
     /// Rows of outputs of all images.
