@@ -36,7 +36,8 @@ pub use activation::{
     Activation, activate, activate_gradient, add, add_relu, gelu, gelu_gradient, relu, relu_gradient,
 };
 pub use conv::{
-    Algorithm, Pass, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics,
+    Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
+    conv2d_with_statistics,
 };
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;

@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
-    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, Targets, batch_norm_gradient,
-    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
+    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, PreparedConv, Targets,
+    batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
     conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
     max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
 };
@@ -47,6 +47,7 @@ struct Work {
     bytes: Vec<u8>,
     argmax: Vec<u8>,
     labels: Vec<u32>,
+    prepared: Vec<PreparedConv>,
 }
 
 impl Work {
@@ -78,6 +79,9 @@ impl Work {
         ] {
             let shape = ConvShape::new(input, out_channels, [3, 3], stride, 1).expect("a shape");
             algorithm.run(|| self.convolve(&shape));
+        }
+        for prepared in &self.prepared {
+            prepared.run(2, &self.big[..16_384], None, Activation::Relu, &mut self.result[..24_576]);
         }
         for [batch, inputs, outputs] in [[100, 1024, 10], [33, 100, 200]] {
             let shape = LinearShape::new(batch, inputs, outputs).expect("a shape");
@@ -137,6 +141,7 @@ fn the_second_call_allocates_no_buffer() {
         bytes: vec![7; 30_720],
         argmax: vec![0; 20_000],
         labels: vec![3; 100],
+        prepared: Vec::new(),
     };
     // One thread, so that which thread gets which task cannot matter.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
@@ -144,6 +149,9 @@ fn the_second_call_allocates_no_buffer() {
         let mut results = Vec::new();
         for isa in Isa::available() {
             isa.run(|| {
+                let shape = ConvShape::new([1, 16, 16, 32], 48, [3, 3], 1, 1).expect("a shape");
+                let prepare = || PreparedConv::new(shape, values(shape.weights_len()), None);
+                work.prepared = [Algorithm::Direct, Algorithm::Winograd4].map(|kept| kept.run(prepare)).into();
                 work.run();
                 work.run();
                 LARGEST.store(0, Ordering::Relaxed);

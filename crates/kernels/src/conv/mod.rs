@@ -16,11 +16,13 @@ mod depthwise;
 mod epilogue;
 mod groups;
 mod patches;
+mod prepared;
 mod statistics;
 mod turned;
 mod winograd;
 
 pub use algorithm::{Algorithm, Pass};
+pub use prepared::PreparedConv;
 
 use std::ops::Range;
 
@@ -54,7 +56,7 @@ pub fn conv2d_fused(
         assert_len("the residual", residual.len(), shape.output_len());
     }
     let epilogue = Epilogue { bias, residual, activation, ..Epilogue::nothing() };
-    forward(shape, input, weights, epilogue, output, None);
+    forward(shape, Algorithm::of(shape, Pass::Forward), input, weights, epilogue, output, None);
 }
 
 /// [`conv2d`], and the mean and the biased variance of each channel of its output (`[out_channels]`), gathered while the
@@ -71,11 +73,13 @@ pub fn conv2d_with_statistics(
     assert_len("the mean", mean.len(), shape.out_channels);
     assert_len("the variance", variance.len(), shape.out_channels);
     let epilogue = Epilogue { bias, ..Epilogue::nothing() };
-    forward(shape, input, weights, epilogue, output, Some([mean, variance]));
+    let algorithm = Algorithm::of(shape, Pass::Forward);
+    forward(shape, algorithm, input, weights, epilogue, output, Some([mean, variance]));
 }
 
 fn forward(
     shape: &ConvShape,
+    algorithm: Algorithm,
     input: &[f32],
     weights: &[f32],
     epilogue: Epilogue<'_>,
@@ -101,21 +105,42 @@ fn forward(
     if shape.groups > 1 {
         return groups::forward(shape, kernel, input, weights, epilogue, output, statistics);
     }
-    if let Some(transforms) = Algorithm::of(shape, Pass::Forward).transforms(kernel) {
+    if let Some(transforms) = algorithm.transforms(kernel) {
         let (batch, out_channels) = (shape.batch, shape.out_channels);
-        let convolution = Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels };
+        let convolution = Convolution {
+            kernel,
+            transforms,
+            batch,
+            patches,
+            weights: &right,
+            transformed: None,
+            epilogue,
+            out_channels,
+        };
         return convolution.run(output, statistics);
     }
-    if is_pointwise(shape) {
-        let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
-        direct(shape, kernel, &left, &right, epilogue, output, statistics);
-    } else {
-        direct(shape, kernel, &patches, &right, epilogue, output, statistics);
-    }
+    direct(shape, kernel, input, &right, epilogue, output, statistics);
 }
 
 /// Patches times weights.
 fn direct(
+    shape: &ConvShape,
+    kernel: &MicroKernel,
+    input: &[f32],
+    right: &impl Right,
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+    statistics: Option<[&mut [f32]; 2]>,
+) {
+    if is_pointwise(shape) {
+        let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
+        multiply(shape, kernel, &left, right, epilogue, output, statistics);
+    } else {
+        multiply(shape, kernel, &patches(shape, input), right, epilogue, output, statistics);
+    }
+}
+
+fn multiply(
     shape: &ConvShape,
     kernel: &MicroKernel,
     left: &impl Left,
@@ -167,8 +192,9 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
             let epilogue = Epilogue::nothing();
             let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
+            let (transformed, weights, out_channels) = (None, &right, ins);
             let convolution =
-                Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels: ins };
+                Convolution { kernel, transforms, batch, patches, weights, transformed, epilogue, out_channels };
             return convolution.run(input_gradient, None);
         }
         let [height, width] = left.out;

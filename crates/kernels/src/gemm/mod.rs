@@ -11,6 +11,7 @@ mod product;
 mod reduction;
 
 pub(crate) use operand::{Block, Columns, GROUP, Left, Right, Rows, scratch_len, spread, transpose};
+pub(crate) use packed::Packed;
 pub(crate) use product::{Destination, Finish, Product, rows_in_task};
 pub(crate) use reduction::{Reduction, add_chunks};
 
