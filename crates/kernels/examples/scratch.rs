@@ -63,6 +63,25 @@ fn main() {
                 println!();
             }
         }
+        if what.contains('w') {
+        // many copies of the weights, so that they come from where they come from in a network
+        let copies: usize = std::env::var("COPIES").map_or(1, |c| c.parse().unwrap());
+        for [size, i, o, k, s] in [[32,3,32,3,1],[32,32,32,3,1],[16,32,64,3,1],[16,64,64,3,1],[8,64,128,3,1],[8,128,128,3,1],[32,3,64,3,1],[32,64,64,3,1],[32,64,128,3,2],[16,128,128,3,1],[16,128,256,3,2],[8,256,256,3,1],[8,256,512,3,2],[4,512,512,3,1]] {
+            let shape = ConvShape::new([1, size, size, i], o, [k; 2], s, k / 2).unwrap();
+            let x = values(shape.input_len() * batch);
+            let mut y = values(shape.output_len() * batch);
+            print!("{size:4} {i:5} {o:5} s{s} ");
+            let algos = if s == 1 { vec![Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4] } else { vec![Algorithm::Direct] };
+            for a in algos {
+                let p: Vec<_> = (0..copies).map(|_| a.run(|| PreparedConv::new(shape, values_(shape.weights_len()), Some(values_(o))))).collect();
+                let mut n = 0;
+                let t = best(|| { n += 1; a.run(|| p[n % copies].run(batch, &x, None, Activation::Relu, &mut y)) });
+                print!("| {:?} {:7.1} us {:5.1}% ", a, t * 1e6, 2e2 * batch as f64 * shape.multiply_adds() as f64 / t / peak);
+            }
+            let p = PreparedConv::new(shape, values_(shape.weights_len()), Some(values_(o)));
+            let t = best(|| p.run(batch, &x, None, Activation::Relu, &mut y));
+            println!("| chosen {:7.1} us", t * 1e6);
+        }}
         if what.contains('p') {
             for [size, i, o] in [
                 [112, 32, 16],

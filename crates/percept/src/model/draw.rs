@@ -177,7 +177,7 @@ fn colour(op: &Op) -> &'static str {
         Op::Conv2d { .. } => "#dbeafe",
         Op::Linear => "#e0e7ff",
         Op::BatchNorm => "#dcfce7",
-        Op::Relu | Op::Gelu => "#fef9c3",
+        Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => "#fef9c3",
         Op::MaxPool { .. } | Op::GlobalAveragePool | Op::GlobalMaxPool => "#ffedd5",
         Op::Add | Op::Flatten | Op::Scale(_) => "#f5f5f4",
     }

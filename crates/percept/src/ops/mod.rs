@@ -14,6 +14,7 @@ mod tests;
 use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
+use kernels::PreparedConv;
 pub use kernels::Targets;
 use plan::Plan;
 use pool::Pool;
@@ -35,8 +36,8 @@ pub struct Network {
     /// What each node gave, while someone still needs it.
     values: Vec<Option<Vec<f32>>>,
     saved: Vec<Saved>,
-    /// Prediction only: the bias of each convolution, its norm folded in.
-    biases: Vec<Vec<f32>>,
+    /// Prediction only: convolutions, with their norms folded in, and linear layers, ready to run.
+    prepared: Vec<Option<PreparedConv>>,
     pool: Pool,
 }
 
@@ -83,7 +84,7 @@ impl Network {
             gradients: Vec::new(),
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
-            biases: Vec::new(),
+            prepared: graph.nodes.iter().map(|_| None).collect(),
             pool: Pool::default(),
             plan,
             graph,
