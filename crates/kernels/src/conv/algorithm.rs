@@ -102,7 +102,8 @@ impl Algorithm {
         self.cost(shape.batch, out, from, into, prepared) * if turned { 1.2 } else { 1.0 }
     }
 
-    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm: its own; Winograd's, which
+    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm: its own, and those that
+    /// gathering a patch has the time of; Winograd's, which
     /// are a little slower for their short sums; and for each channel of a tile, and for each weight, the
     /// multiplications that its transforms have the time of. Weights come dearer where all of them transformed do not
     /// stay in a cache close by. Tiles over the border cost as much as whole ones, and fewer than a few as much as a
@@ -117,7 +118,8 @@ impl Algorithm {
         let (outputs, slower, read, write) = match self {
             Self::Direct => {
                 let weights = 9.0 * from * into;
-                return (batch * out[0] * out[1]) as f64 * weights + prepared.map_or(0.0, |_| read_cost(weights));
+                let pixels = (batch * out[0] * out[1]) as f64;
+                return pixels * (weights + 70.0 * from + 2400.0) + prepared.map_or(0.0, |_| read_cost(weights));
             }
             Self::Winograd2 => (2, 1.1, 100.0, 80.0),
             Self::Winograd4 => (4, 1.2, 330.0, 250.0),
@@ -160,8 +162,22 @@ mod tests {
             assert_eq!(choice(128, 2, 128, 128, pass), Algorithm::Winograd2);
             assert_eq!(choice(1, 4, 512, 512, pass), Algorithm::Direct);
         }
-        assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Direct);
-        assert_eq!(choice(128, 32, 3, 32, Pass::WeightGradient), Algorithm::Winograd4);
+        for pass in [Pass::Forward, Pass::WeightGradient] {
+            assert_eq!(choice(128, 32, 3, 32, pass), Algorithm::Winograd4, "{pass:?}");
+        }
+    }
+
+    #[test]
+    fn weights_are_prepared_for_what_was_measured_to_be_fastest_with_one_image() {
+        let prepared = |size, ins, outs| {
+            let shape = ConvShape::new([1, size, size, ins], outs, [3, 3], 1, 1).expect("a shape");
+            Algorithm::to_prepare(&shape)
+        };
+        for (size, ins, outs) in [(32, 3, 32), (32, 32, 32), (16, 64, 64), (32, 64, 64), (16, 128, 128)] {
+            assert_eq!(prepared(size, ins, outs), Algorithm::Winograd4, "{size} {ins}");
+        }
+        assert_eq!(prepared(8, 256, 256), Algorithm::Winograd2);
+        assert_eq!(prepared(4, 512, 512), Algorithm::Direct);
     }
 
     #[test]
