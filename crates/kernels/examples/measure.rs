@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         linear_layers(&filter);
         passes(&filter);
         convolutions(&filter)?;
+        depthwise(&filter)?;
+        pointwise(&filter)?;
         fused(&filter)
     })?;
     Ok(())
@@ -133,6 +135,104 @@ fn convolutions(filter: &str) -> Result<(), ShapeError> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// Size of the square map, channels, kernel, stride: depthwise layers of EfficientNet-Lite0.
+const DEPTHWISE: [[usize; 4]; 9] = [
+    [112, 32, 3, 1],
+    [112, 96, 3, 2],
+    [56, 144, 3, 1],
+    [56, 144, 5, 2],
+    [28, 240, 5, 1],
+    [28, 240, 3, 2],
+    [14, 480, 5, 1],
+    [14, 672, 5, 2],
+    [7, 1152, 5, 1],
+];
+
+/// Depthwise convolutions: beside the share of the peak, the GB/s of maps that are read and written once. The floor is
+/// the larger of both times: arithmetic at the peak, or maps at the rate of [`copy_rate`].
+fn depthwise(filter: &str) -> Result<(), ShapeError> {
+    let (peak, rate) = (peak(), copy_rate());
+    println!("copying memory: {:.1} GB/s", 1e-9 * rate);
+    for (batch, [size, channels, kernel, stride]) in [1, 32].into_iter().flat_map(|b| DEPTHWISE.map(|row| (b, row))) {
+        let shape = ConvShape::new([batch, size, size, channels], channels, [kernel; 2], stride, kernel / 2)?;
+        let shape = shape.with_groups(channels)?;
+        let name = format!("depthwise {kernel}x{kernel}/{stride} {channels} {batch}x{size}x{size}");
+        if !name.contains(filter) {
+            continue;
+        }
+        let (input, weights) = (values(shape.input_len()), values(shape.weights_len()));
+        let (gradient, bias) = (values(shape.output_len()), values(channels));
+        let [mut output, mut input_gradient, mut weight_gradient] =
+            [shape.output_len(), shape.input_len(), shape.weights_len()].map(|length| vec![0.0; length]);
+        let passes = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
+        let times = medians(3, |index| match passes[index] {
+            Pass::Forward => conv2d_fused(&shape, &input, &weights, Some(&bias), None, Activation::Relu6, &mut output),
+            Pass::InputGradient => conv2d_input_gradient(&shape, &gradient, &weights, &mut input_gradient),
+            Pass::WeightGradient => conv2d_weight_gradient(&shape, &input, &gradient, &mut weight_gradient),
+        });
+        let bytes = 4.0 * (shape.input_len() + shape.output_len()) as f64;
+        let arithmetic = 2.0 * shape.multiply_adds() as f64;
+        // A small map stays in a cache, and copying memory says nothing of it.
+        let floor = if bytes < 8e6 { arithmetic / peak } else { (arithmetic / peak).max(bytes / rate) };
+        for (pass, seconds) in passes.into_iter().zip(times) {
+            println!(
+                "{name:40} {:15} {:9.1} us {:6.1} GFLOP/s {:6.1} GB/s  x{:.1} the floor",
+                format!("{pass:?}"),
+                seconds * 1e6,
+                1e-9 * arithmetic / seconds,
+                1e-9 * bytes / seconds,
+                seconds / floor,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Bytes a second that are read and written when all threads copy memory.
+fn copy_rate() -> f64 {
+    const LENGTH: usize = 16 << 20;
+    let (from, mut into) = (vec![1.0f32; LENGTH], vec![0.0f32; LENGTH]);
+    let half = LENGTH / 2;
+    let seconds = median(|| {
+        let (first, second) = into.split_at_mut(half);
+        rayon::join(|| first.copy_from_slice(&from[..half]), || second.copy_from_slice(&from[half..]));
+    });
+    2.0 * 4.0 * LENGTH as f64 / seconds
+}
+
+/// Size of the square map, input and output channels: 1x1 convolutions of EfficientNet-Lite0.
+const POINTWISE: [[usize; 3]; 10] = [
+    [112, 32, 16],
+    [112, 16, 96],
+    [56, 96, 24],
+    [56, 24, 144],
+    [28, 240, 40],
+    [28, 40, 240],
+    [14, 480, 112],
+    [14, 112, 672],
+    [7, 1152, 192],
+    [7, 320, 1280],
+];
+
+fn pointwise(filter: &str) -> Result<(), ShapeError> {
+    let peak = peak();
+    for (batch, [size, ins, outs]) in [1, 32].into_iter().flat_map(|b| POINTWISE.map(|row| (b, row))) {
+        let shape = ConvShape::new([batch, size, size, ins], outs, [1, 1], 1, 0)?;
+        let name = format!("pointwise {ins}->{outs} {batch}x{size}x{size}");
+        if !name.contains(filter) {
+            continue;
+        }
+        let (input, weights, bias) = (values(shape.input_len()), values(shape.weights_len()), values(outs));
+        let mut output = vec![0.0; shape.output_len()];
+        let seconds =
+            median(|| conv2d_fused(&shape, &input, &weights, Some(&bias), None, Activation::Relu6, &mut output));
+        let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
+        let percent = 100.0 * rate / peak;
+        println!("{name:40} {:9.1} us {:6.1} GFLOP/s {percent:4.0} % of peak", seconds * 1e6, 1e-9 * rate);
     }
     Ok(())
 }

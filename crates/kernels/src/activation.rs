@@ -11,10 +11,49 @@ pub enum Activation {
     Identity,
     /// max(x, 0); NaN stays NaN.
     Relu,
+    /// min(max(x, 0), 6); NaN stays NaN.
+    Relu6,
+    /// x min(max(x + 3, 0), 6) / 6 (Howard et al., 2019, "Searching for MobileNetV3").
+    HardSwish,
+    /// x / (1 + e^-x), also called swish: within 3e-7 |x| of the exact value.
+    Silu,
     /// x Φ(x), the form with the error function (not its tanh approximation): within 3e-7 |x| of the exact value, by
     /// Abramowitz and Stegun 7.1.26. Its derivative is Φ(x) + x φ(x) from the same terms.
     Gelu,
 }
+
+/// Compiles `work` once for each activation, with the type that stands for it, and runs that of `activation`.
+macro_rules! for_activation {
+    ($activation:expr, $function:ident => $work:expr) => {
+        match $activation {
+            crate::Activation::Identity => {
+                type $function = crate::activation::Identity;
+                $work
+            }
+            crate::Activation::Relu => {
+                type $function = crate::activation::Relu;
+                $work
+            }
+            crate::Activation::Relu6 => {
+                type $function = crate::activation::Relu6;
+                $work
+            }
+            crate::Activation::HardSwish => {
+                type $function = crate::activation::HardSwish;
+                $work
+            }
+            crate::Activation::Silu => {
+                type $function = crate::activation::Silu;
+                $work
+            }
+            crate::Activation::Gelu => {
+                type $function = crate::activation::Gelu;
+                $work
+            }
+        }
+    };
+}
+pub(crate) use for_activation;
 
 /// `values = max(values, 0)`, in place. NaN stays NaN.
 pub fn relu(values: &mut [f32]) {
@@ -49,34 +88,51 @@ fn relu_gradient_body<const M: bool>(output: &[f32], gradient: &mut [f32]) {
 
 /// `output = input Φ(input)`; see [`Activation::Gelu`].
 pub fn gelu(input: &[f32], output: &mut [f32]) {
-    assert_len("the output", output.len(), input.len());
-    let isa = Isa::current();
-    for_each_chunk(CHUNK, [output], [input], |[output], [input]| gelu_values(isa, input, output));
-}
-
-per_isa!(fn gelu_values = gelu_body(input: &[f32], output: &mut [f32]));
-
-#[inline(always)]
-fn gelu_body<const M: bool>(input: &[f32], output: &mut [f32]) {
-    for (output, &input) in output.iter_mut().zip(input) {
-        *output = gelu_of::<M>(input);
-    }
+    activate(Activation::Gelu, input, output);
 }
 
 /// Multiplies `gradient` by the derivative of [`gelu`] at `input`.
 pub fn gelu_gradient(input: &[f32], gradient: &mut [f32]) {
-    assert_len("the gradient", gradient.len(), input.len());
-    let isa = Isa::current();
-    for_each_chunk(CHUNK, [gradient], [input], |[gradient], [input]| gelu_gradients(isa, input, gradient));
+    activate_gradient(Activation::Gelu, input, gradient);
 }
 
-per_isa!(fn gelu_gradients = gelu_gradient_body(input: &[f32], gradient: &mut [f32]));
+/// `output = activation(input)`
+pub fn activate(activation: Activation, input: &[f32], output: &mut [f32]) {
+    assert_len("the output", output.len(), input.len());
+    let isa = Isa::current();
+    for_each_chunk(CHUNK, [output], [input], |[output], [input]| activate_values(isa, activation, input, output));
+}
+
+per_isa!(fn activate_values = activate_body(activation: Activation, input: &[f32], output: &mut [f32]));
 
 #[inline(always)]
-fn gelu_gradient_body<const M: bool>(input: &[f32], gradient: &mut [f32]) {
-    for (gradient, &input) in gradient.iter_mut().zip(input) {
-        *gradient *= gelu_slope::<M>(input);
-    }
+fn activate_body<const M: bool>(activation: Activation, input: &[f32], output: &mut [f32]) {
+    for_activation!(activation, F => {
+        for (output, &input) in output.iter_mut().zip(input) {
+            *output = F::value::<M>(input);
+        }
+    });
+}
+
+/// Multiplies `gradient` by the derivative of the activation at `input`. Where the derivative is 0, so is the result,
+/// whatever the gradient was, with ReLU and ReLU6.
+pub fn activate_gradient(activation: Activation, input: &[f32], gradient: &mut [f32]) {
+    assert_len("the gradient", gradient.len(), input.len());
+    let isa = Isa::current();
+    for_each_chunk(CHUNK, [gradient], [input], |[gradient], [input]| {
+        activate_gradients(isa, activation, input, gradient);
+    });
+}
+
+per_isa!(fn activate_gradients = activate_gradient_body(activation: Activation, input: &[f32], gradient: &mut [f32]));
+
+#[inline(always)]
+fn activate_gradient_body<const M: bool>(activation: Activation, input: &[f32], gradient: &mut [f32]) {
+    for_activation!(activation, F => {
+        for (gradient, &input) in gradient.iter_mut().zip(input) {
+            *gradient = F::gradient::<M>(input, *gradient);
+        }
+    });
 }
 
 /// `into += other`.
@@ -120,6 +176,9 @@ pub(crate) trait Function: Send + Sync {
 
 pub(crate) struct Identity;
 pub(crate) struct Relu;
+pub(crate) struct Relu6;
+pub(crate) struct HardSwish;
+pub(crate) struct Silu;
 pub(crate) struct Gelu;
 
 impl Function for Identity {
@@ -144,6 +203,45 @@ impl Function for Relu {
     }
 }
 
+impl Function for Relu6 {
+    #[inline(always)]
+    fn value<const M: bool>(x: f32) -> f32 {
+        let x = relu_of(x);
+        if x > 6.0 { 6.0 } else { x }
+    }
+    #[inline(always)]
+    fn gradient<const M: bool>(x: f32, gradient: f32) -> f32 {
+        if x <= 0.0 || x >= 6.0 { 0.0 } else { gradient }
+    }
+}
+
+impl Function for HardSwish {
+    #[inline(always)]
+    fn value<const M: bool>(x: f32) -> f32 {
+        let share = (x + 3.0) * (1.0 / 6.0);
+        let share = if share < 0.0 { 0.0 } else { share };
+        x * if share > 1.0 { 1.0 } else { share }
+    }
+    #[inline(always)]
+    fn gradient<const M: bool>(x: f32, gradient: f32) -> f32 {
+        let slope = multiply_add::<M>(x, 1.0 / 3.0, 0.5);
+        let slope = if x <= -3.0 { 0.0 } else { slope };
+        gradient * if x >= 3.0 { 1.0 } else { slope }
+    }
+}
+
+impl Function for Silu {
+    #[inline(always)]
+    fn value<const M: bool>(x: f32) -> f32 {
+        x * logistic::<M>(x)[0]
+    }
+    #[inline(always)]
+    fn gradient<const M: bool>(x: f32, gradient: f32) -> f32 {
+        let [rise, fall] = logistic::<M>(x);
+        gradient * multiply_add::<M>(x * rise, fall, rise)
+    }
+}
+
 impl Function for Gelu {
     #[inline(always)]
     fn value<const M: bool>(x: f32) -> f32 {
@@ -159,6 +257,15 @@ impl Function for Gelu {
 #[inline(always)]
 fn relu_of(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+/// 1 / (1 + e^-x) and 1 less that, of e^-|x|, which is 1 at most.
+#[inline(always)]
+fn logistic<const M: bool>(x: f32) -> [f32; 2] {
+    let small = exp::<M>(-x.abs());
+    let share = 1.0 / (1.0 + small);
+    let other = small * share;
+    if x < 0.0 { [other, share] } else { [share, other] }
 }
 
 #[inline(always)]

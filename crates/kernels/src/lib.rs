@@ -2,7 +2,7 @@
 //! optimisers.
 //!
 //! Everything is f32 and contiguous. Activations are channels-last, `[batch, height, width, channels]`; convolution
-//! weights are `[kernel_height, kernel_width, in_channels, out_channels]`, linear weights `[inputs, outputs]`.
+//! weights are `[kernel_height, kernel_width, in_channels / groups, out_channels]`, linear weights `[inputs, outputs]`.
 //!
 //! * Shapes are checked once, where they are made ([`ConvShape::new`] and its like return [`ShapeError`]). The
 //!   functions then assert that their slices have the lengths of the shape: a wrong length is a bug of the caller.
@@ -32,9 +32,12 @@ pub mod reference;
 mod scratch;
 mod shape;
 
-pub use activation::{Activation, add, add_relu, gelu, gelu_gradient, relu, relu_gradient};
+pub use activation::{
+    Activation, activate, activate_gradient, add, add_relu, gelu, gelu_gradient, relu, relu_gradient,
+};
 pub use conv::{
-    Algorithm, Pass, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics,
+    Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
+    conv2d_with_statistics,
 };
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;
@@ -49,7 +52,7 @@ pub use pool::{
     global_average_pool, global_average_pool_gradient, global_max_pool, global_max_pool_gradient, max_pool,
     max_pool_gradient,
 };
-pub use shape::{ConvShape, LinearShape, NormShape, PoolShape, ShapeError};
+pub use shape::{ConvShape, LinearShape, NormShape, Padding, PoolShape, ShapeError};
 
 /// A slice of a wrong length is a bug of the caller: the message names what it was and both lengths.
 #[track_caller]

@@ -33,20 +33,27 @@ impl Number for f64 {
 fn for_each_tap(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let [kernel_height, kernel_width] = shape.kernel;
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let place = |output: usize, tap: usize, padding: usize, size: usize| {
+        (output * shape.stride + tap * shape.dilation).checked_sub(padding).filter(|&place| place < size)
+    };
     for image in 0..shape.batch {
         for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
             for (ky, kx) in (0..kernel_height).flat_map(|ky| (0..kernel_width).map(move |kx| (ky, kx))) {
-                let Some(row) = (y * shape.stride + ky).checked_sub(shape.padding).filter(|&row| row < shape.height)
-                else {
-                    continue;
-                };
-                let Some(column) = (x * shape.stride + kx).checked_sub(shape.padding).filter(|&c| c < shape.width)
-                else {
-                    continue;
-                };
+                let Some(row) = place(y, ky, shape.padding.top, shape.height) else { continue };
+                let Some(column) = place(x, kx, shape.padding.left, shape.width) else { continue };
                 let output_pixel = (image * out_height + y) * out_width + x;
                 visit(output_pixel, ky * kernel_width + kx, (image * shape.height + row) * shape.width + column);
             }
+        }
+    }
+}
+
+/// Calls `visit(input channel, its place among those of its group, output channel)` for all that belong together.
+fn for_each_channel(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
+    let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    for group in 0..shape.groups {
+        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
+            visit(group * ins + i, i, group * outs + o);
         }
     }
 }
@@ -65,10 +72,10 @@ pub fn conv2d<T: Number>(shape: &ConvShape, input: &[T], weights: &[T], bias: Op
         sums.iter_mut().enumerate().for_each(|(index, sum)| *sum = bias[index % outs].read());
     }
     for_each_tap(shape, |output_pixel, tap, input_pixel| {
-        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
+        for_each_channel(shape, |i, in_group, o| {
             sums[output_pixel * outs + o] +=
-                input[input_pixel * ins + i].read() * weights[(tap * ins + i) * outs + o].read();
-        }
+                input[input_pixel * ins + i].read() * weights[(tap * ins / shape.groups + in_group) * outs + o].read();
+        });
     });
     store(&sums, output);
 }
@@ -83,10 +90,10 @@ pub fn conv2d_input_gradient<T: Number>(
     let (ins, outs) = (shape.in_channels, shape.out_channels);
     let mut sums = vec![0.0; shape.input_len()];
     for_each_tap(shape, |output_pixel, tap, input_pixel| {
-        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
-            sums[input_pixel * ins + i] +=
-                output_gradient[output_pixel * outs + o].read() * weights[(tap * ins + i) * outs + o].read();
-        }
+        for_each_channel(shape, |i, in_group, o| {
+            sums[input_pixel * ins + i] += output_gradient[output_pixel * outs + o].read()
+                * weights[(tap * ins / shape.groups + in_group) * outs + o].read();
+        });
     });
     store(&sums, input_gradient);
 }
@@ -101,10 +108,10 @@ pub fn conv2d_weight_gradient<T: Number>(
     let (ins, outs) = (shape.in_channels, shape.out_channels);
     let mut sums = vec![0.0; shape.weights_len()];
     for_each_tap(shape, |output_pixel, tap, input_pixel| {
-        for (i, o) in (0..ins).flat_map(|i| (0..outs).map(move |o| (i, o))) {
-            sums[(tap * ins + i) * outs + o] +=
+        for_each_channel(shape, |i, in_group, o| {
+            sums[(tap * ins / shape.groups + in_group) * outs + o] +=
                 input[input_pixel * ins + i].read() * output_gradient[output_pixel * outs + o].read();
-        }
+        });
     });
     store(&sums, weight_gradient);
 }
@@ -202,6 +209,12 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Identity => x,
         Activation::Relu if x < 0.0 => 0.0,
         Activation::Relu => x,
+        Activation::Relu6 if x > 6.0 => 6.0,
+        Activation::Relu6 => activate(Activation::Relu, x),
+        Activation::HardSwish if x <= -3.0 => 0.0,
+        Activation::HardSwish if x >= 3.0 => x,
+        Activation::HardSwish => x * (x + 3.0) / 6.0,
+        Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
     }
 }
@@ -212,6 +225,15 @@ pub fn slope(activation: Activation, x: f64) -> f64 {
         Activation::Identity => 1.0,
         Activation::Relu if x <= 0.0 => 0.0,
         Activation::Relu => 1.0,
+        Activation::Relu6 if x <= 0.0 || x >= 6.0 => 0.0,
+        Activation::Relu6 => 1.0,
+        Activation::HardSwish if x <= -3.0 => 0.0,
+        Activation::HardSwish if x >= 3.0 => 1.0,
+        Activation::HardSwish => (2.0 * x + 3.0) / 6.0,
+        Activation::Silu => {
+            let logistic = 1.0 / (1.0 + (-x).exp());
+            logistic * (1.0 + x * (1.0 - logistic))
+        }
         Activation::Gelu => {
             let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
             0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)) + x * density

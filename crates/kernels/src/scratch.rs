@@ -17,6 +17,8 @@ thread_local! {
 pub(crate) struct Buffer<T> {
     lines: Vec<Line>,
     length: usize,
+    /// Whether it goes back to the store.
+    lent: bool,
     number: PhantomData<T>,
 }
 
@@ -51,7 +53,13 @@ impl<T: Plain> Buffer<T> {
             lines.clear(); // nothing to keep: growing must not copy
             lines.resize(needed, Line([0; 64]));
         }
-        Self { lines, length, number: PhantomData }
+        Self { lines, length, lent: true, number: PhantomData }
+    }
+
+    /// A copy for long use: no larger than it must be, and not of the store.
+    pub(crate) fn lasting(&self) -> Self {
+        let lines = self.lines[..(self.length * size_of::<T>()).div_ceil(size_of::<Line>())].to_vec();
+        Self { lines, length: self.length, lent: false, number: PhantomData }
     }
 
     /// A buffer of `length` zeros.
@@ -81,6 +89,9 @@ impl<T: Plain> DerefMut for Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
+        if !self.lent {
+            return;
+        }
         let lines = std::mem::take(&mut self.lines);
         // A thread that is ending has no store any more: the buffer is then freed.
         let _ = FREE.try_with(|free| free.borrow_mut().push(lines));

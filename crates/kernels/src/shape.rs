@@ -16,10 +16,42 @@ impl fmt::Display for ShapeError {
 
 impl std::error::Error for ShapeError {}
 
+/// Zeros around the images of a convolution. A number stands for as many on each of the four sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns on the left.
+    pub left: usize,
+    /// Columns on the right.
+    pub right: usize,
+}
+
+impl From<usize> for Padding {
+    fn from(padding: usize) -> Self {
+        Self { top: padding, bottom: padding, left: padding, right: padding }
+    }
+}
+
+impl Padding {
+    /// Before and behind an image: of rows, of columns.
+    fn axes(self) -> [[usize; 2]; 2] {
+        [[self.top, self.bottom], [self.left, self.right]]
+    }
+
+    /// The largest side.
+    pub(crate) fn largest(self) -> usize {
+        self.axes().into_iter().flatten().fold(0, usize::max)
+    }
+}
+
 /// A two-dimensional convolution, channels last.
 ///
-/// Input `[batch, height, width, in_channels]`, weights `[kernel_height, kernel_width, in_channels, out_channels]`,
-/// output `[batch, out_height, out_width, out_channels]`; zeros stand around the input, `padding` on every side.
+/// Input `[batch, height, width, in_channels]`, weights `[kernel_height, kernel_width, in_channels / groups,
+/// out_channels]`, output `[batch, out_height, out_width, out_channels]`; zeros stand around the input. With groups, both
+/// input and output channels are cut into as many runs, and each run of outputs sees its run of inputs alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ConvShape {
@@ -37,8 +69,12 @@ pub struct ConvShape {
     pub kernel: [usize; 2],
     /// Pixels from one output to the next, along both axes.
     pub stride: usize,
-    /// Zeros added on each of the four sides.
-    pub padding: usize,
+    /// Zeros added on each side.
+    pub padding: Padding,
+    /// Pixels from one place of the kernel to the next, along both axes: 1 unless asked for.
+    pub dilation: usize,
+    /// Parts that the channels are cut into: 1 unless asked for.
+    pub groups: usize,
 }
 
 impl ConvShape {
@@ -48,18 +84,44 @@ impl ConvShape {
         out_channels: usize,
         kernel: [usize; 2],
         stride: usize,
-        padding: usize,
+        padding: impl Into<Padding>,
     ) -> Result<Self, ShapeError> {
         let [batch, height, width, in_channels] = input;
-        let shape = Self { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+        let (padding, dilation, groups) = (padding.into(), 1, 1);
+        Self { batch, height, width, in_channels, out_channels, kernel, stride, padding, dilation, groups }.check()
+    }
+
+    /// This shape with pixels left out between the places of its kernel, if it can have them.
+    pub fn with_dilation(self, dilation: usize) -> Result<Self, ShapeError> {
+        Self { dilation, ..self }.check()
+    }
+
+    /// This shape with its channels in groups, if it can have them. As many groups as input and output channels make a
+    /// depthwise convolution.
+    pub fn with_groups(self, groups: usize) -> Result<Self, ShapeError> {
+        Self { groups, ..self }.check()
+    }
+
+    fn check(self) -> Result<Self, ShapeError> {
+        let Self { batch, height, width, in_channels, out_channels, kernel, stride, dilation, groups, .. } = self;
         require_positive("a convolution's input", &[height, width, in_channels])?;
         require_positive(
             "a convolution's output channels, kernel and stride",
             &[out_channels, kernel[0], kernel[1], stride],
         )?;
-        check_window("convolution", [height, width], kernel, padding)?;
-        let output = [batch, shape.out_height(), shape.out_width(), out_channels];
-        let patch = kernel.iter().try_fold(in_channels, |product, &size| product.checked_mul(size));
+        require_positive("a convolution's dilation and groups", &[dilation, groups])?;
+        if !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
+            return Err(ShapeError(format!(
+                "a convolution's {in_channels} input and {out_channels} output channels cannot both be cut into \
+                 {groups} groups"
+            )));
+        }
+        for ((size, kernel), padding) in [height, width].into_iter().zip(kernel).zip(self.padding.axes()) {
+            check_kernel(size, kernel, dilation, padding)?;
+        }
+        let input = [batch, height, width, in_channels];
+        let output = [batch, self.out_height(), self.out_width(), out_channels];
+        let patch = kernel.iter().try_fold(in_channels / groups, |product, &size| product.checked_mul(size));
         let weights = patch.and_then(|patch| patch.checked_mul(out_channels));
         let lengths = [checked_length(&input), checked_length(&output), weights.filter(|&w| fits(w))];
         if lengths.contains(&None) {
@@ -68,17 +130,17 @@ impl ConvShape {
                  can address"
             )));
         }
-        Ok(shape)
+        Ok(self)
     }
 
     /// Rows of pixels in an output image.
     pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel[0]) / self.stride + 1
+        (self.height + self.padding.top + self.padding.bottom - self.reach()[0]) / self.stride + 1
     }
 
     /// Columns of pixels in an output image.
     pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel[1]) / self.stride + 1
+        (self.width + self.padding.left + self.padding.right - self.reach()[1]) / self.stride + 1
     }
 
     /// Values in the input.
@@ -101,9 +163,19 @@ impl ConvShape {
         self.out_pixels() as u64 * self.weights_len() as u64
     }
 
-    /// Values under the kernel: one row of the weight matrix's transpose.
+    /// Whether every channel has a kernel of its own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
+    /// Pixels from the first to the last that a kernel sees, both included.
+    fn reach(&self) -> [usize; 2] {
+        self.kernel.map(|kernel| (kernel - 1) * self.dilation + 1)
+    }
+
+    /// Values of one group under the kernel: one row of its weight matrix's transpose.
     pub(crate) fn patch_len(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.in_channels
+        self.kernel[0] * self.kernel[1] * (self.in_channels / self.groups)
     }
 
     /// Pixels of all output images.
@@ -249,6 +321,20 @@ fn check_window(what: &str, input: [usize; 2], kernel: [usize; 2], padding: usiz
         }
     }
     Ok(())
+}
+
+/// As [`check_window`], of one axis of a convolution.
+fn check_kernel(size: usize, kernel: usize, dilation: usize, [before, behind]: [usize; 2]) -> Result<(), ShapeError> {
+    let padded = size.checked_add(before).and_then(|padded| padded.checked_add(behind)).filter(|&padded| fits(padded));
+    let reach = (kernel - 1).checked_mul(dilation);
+    if padded.is_some_and(|padded| reach.is_some_and(|reach| reach < padded)) {
+        return Ok(());
+    }
+    let dilated = if dilation == 1 { String::new() } else { format!(" with dilation {dilation}") };
+    let padding = if before == behind { before.to_string() } else { format!("{before} and {behind}") };
+    Err(ShapeError(format!(
+        "a convolution's kernel of {kernel}{dilated} does not fit an input of {size} with padding {padding}"
+    )))
 }
 
 fn checked_length(sizes: &[usize]) -> Option<usize> {

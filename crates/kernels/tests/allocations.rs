@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
-    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, Targets, batch_norm_gradient,
-    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
+    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, PreparedConv, Targets,
+    batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
     conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
     max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
 };
@@ -47,10 +47,28 @@ struct Work {
     bytes: Vec<u8>,
     argmax: Vec<u8>,
     labels: Vec<u32>,
+    prepared: Vec<PreparedConv>,
 }
 
 impl Work {
+    fn convolve(&mut self, shape: &ConvShape) {
+        let (inputs, outputs) = (shape.input_len(), shape.output_len());
+        let (input, weights) = (&self.big[..inputs], &self.other[..shape.weights_len()]);
+        conv2d(shape, input, weights, Some(&self.small[0][..shape.out_channels]), &mut self.result[..outputs]);
+        conv2d_input_gradient(shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
+        let gradient = &mut self.result[..shape.weights_len()];
+        conv2d_weight_gradient(shape, input, &self.other[..outputs], gradient);
+        let (residual, output) = (Some(&self.other[..outputs]), &mut self.result[..outputs]);
+        conv2d_fused(shape, input, weights, None, residual, Activation::Silu, output);
+        let [mean, variance, ..] = self.small.each_mut().map(|values| &mut values[..shape.out_channels]);
+        conv2d_with_statistics(shape, input, weights, None, output, mean, variance);
+    }
+
     fn run(&mut self) {
+        for (groups, outs) in [(32, 32), (4, 48)] {
+            let shape = ConvShape::new([4, 16, 16, 32], outs, [3, 3], 2, 1).and_then(|shape| shape.with_groups(groups));
+            self.convolve(&shape.expect("a shape"));
+        }
         for (algorithm, input, out_channels, stride) in [
             (Algorithm::Direct, [4, 16, 16, 32], 48, 1),
             (Algorithm::Direct, [4, 16, 16, 32], 48, 2),
@@ -60,18 +78,10 @@ impl Work {
             (Algorithm::Winograd4, [4, 15, 15, 3], 5, 1),
         ] {
             let shape = ConvShape::new(input, out_channels, [3, 3], stride, 1).expect("a shape");
-            let (inputs, outputs) = (shape.input_len(), shape.output_len());
-            let (input, weights) = (&self.big[..inputs], &self.other[..shape.weights_len()]);
-            algorithm.run(|| {
-                conv2d(&shape, input, weights, Some(&self.small[0][..out_channels]), &mut self.result[..outputs]);
-                conv2d_input_gradient(&shape, &self.other[..outputs], weights, &mut self.result[..inputs]);
-                let gradient = &mut self.result[..shape.weights_len()];
-                conv2d_weight_gradient(&shape, input, &self.other[..outputs], gradient);
-                let (residual, output) = (Some(&self.other[..outputs]), &mut self.result[..outputs]);
-                conv2d_fused(&shape, input, weights, None, residual, Activation::Relu, output);
-                let [mean, variance, ..] = self.small.each_mut().map(|values| &mut values[..out_channels]);
-                conv2d_with_statistics(&shape, input, weights, None, output, mean, variance);
-            });
+            algorithm.run(|| self.convolve(&shape));
+        }
+        for prepared in &self.prepared {
+            prepared.run(2, &self.big[..16_384], None, Activation::Relu, &mut self.result[..24_576]);
         }
         for [batch, inputs, outputs] in [[100, 1024, 10], [33, 100, 200]] {
             let shape = LinearShape::new(batch, inputs, outputs).expect("a shape");
@@ -131,6 +141,7 @@ fn the_second_call_allocates_no_buffer() {
         bytes: vec![7; 30_720],
         argmax: vec![0; 20_000],
         labels: vec![3; 100],
+        prepared: Vec::new(),
     };
     // One thread, so that which thread gets which task cannot matter.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
@@ -138,6 +149,9 @@ fn the_second_call_allocates_no_buffer() {
         let mut results = Vec::new();
         for isa in Isa::available() {
             isa.run(|| {
+                let shape = ConvShape::new([1, 16, 16, 32], 48, [3, 3], 1, 1).expect("a shape");
+                let prepare = || PreparedConv::new(shape, values(shape.weights_len()), None);
+                work.prepared = [Algorithm::Direct, Algorithm::Winograd4].map(|kept| kept.run(prepare)).into();
                 work.run();
                 work.run();
                 LARGEST.store(0, Ordering::Relaxed);

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
 use percept_kernels::{
-    Activation, AdamW, Sgd, Update, add, add_relu, average, gelu, gelu_gradient, newton_schulz, normalize, reference,
-    relu, relu_gradient, scale, square_sum,
+    Activation, AdamW, Sgd, Update, activate, activate_gradient, add, add_relu, average, gelu, gelu_gradient,
+    newton_schulz, normalize, reference, relu, relu_gradient, scale, square_sum,
 };
 
 const LENGTHS: [usize; 8] = [0, 1, 7, 16, 67, 1000, 16_385, 50_001];
@@ -35,27 +35,52 @@ fn relu_and_additions() {
     }
 }
 
-/// Tolerance: 3e-7 |x| for GELU as its documentation says, 4e-7 for its derivative.
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::HardSwish,
+    Activation::Silu,
+    Activation::Gelu,
+];
+
+/// Tolerance: 3e-7 |x| as the documentation of GELU says (SiLU is as exact), 4e-7 for derivatives.
 #[test]
-fn gelu_is_as_exact_as_documented() {
+fn activations_are_as_exact_as_documented() {
     let mut input: Vec<f32> = (0..40_001).map(|index| (index - 20_000) as f32 * 6e-4).collect();
-    input.extend([0.0, -0.0, 1e-30, -1e-30, 50.0, -50.0, 1e20, -1e20]);
-    on_every_isa(|isa| {
-        let (mut output, mut gradient) = (vec![f32::NAN; input.len()], vec![1.0; input.len()]);
-        gelu(&input, &mut output);
-        gelu_gradient(&input, &mut gradient);
-        for ((&x, &y), &slope) in input.iter().zip(&output).zip(&gradient) {
-            let wide = f64::from(x);
-            let exact = reference::activate(Activation::Gelu, wide);
-            assert!((f64::from(y) - exact).abs() <= 3e-7 * wide.abs(), "{isa}: gelu({x}) is {exact}, not {y}");
-            let exact = reference::slope(Activation::Gelu, wide);
-            assert!((f64::from(slope) - exact).abs() <= 4e-7, "{isa}: gelu'({x}) is {exact}, not {slope}");
+    input.extend([0.0, -0.0, 1e-30, -1e-30, 3.0, -3.0, 6.0, 50.0, -50.0, 1e20, -1e20]);
+    for activation in ACTIVATIONS {
+        on_every_isa(|isa| {
+            let (mut output, mut gradient) = (vec![f32::NAN; input.len()], vec![1.0; input.len()]);
+            activate(activation, &input, &mut output);
+            activate_gradient(activation, &input, &mut gradient);
+            for ((&x, &y), &slope) in input.iter().zip(&output).zip(&gradient) {
+                let (wide, what) = (f64::from(x), format!("{activation:?} of {x} on {isa}"));
+                let exact = reference::activate(activation, wide);
+                assert!((f64::from(y) - exact).abs() <= 3e-7 * wide.abs(), "{what} is {exact}, not {y}");
+                let exact = reference::slope(activation, wide);
+                assert!((f64::from(slope) - exact).abs() <= 4e-7, "slope of {what} is {exact}, not {slope}");
+            }
+        });
+        let corners = [0.0, 3.0, -3.0, 6.0];
+        for x in widen(&input[..40_001]).into_iter().step_by(501).filter(|x| !corners.contains(x)) {
+            let slope = differences(&[x], &[1.0], |x| vec![reference::activate(activation, x[0])]);
+            assert_near("slope", &[reference::slope(activation, x)], &slope, 1e-7);
         }
-    });
-    let points = widen(&input[..40_001]).into_iter().step_by(501).collect::<Vec<_>>();
-    for &x in &points {
-        let slope = differences(&[x], &[1.0], |x| vec![reference::activate(Activation::Gelu, x[0])]);
-        assert_near("slope", &[reference::slope(Activation::Gelu, x)], &slope, 1e-7);
+    }
+}
+
+#[test]
+fn activations_keep_nan_and_large_values() {
+    for activation in ACTIVATIONS {
+        on_every_isa(|isa| {
+            let mut output = [0.0; 20];
+            activate(activation, &[f32::NAN; 20], &mut output);
+            assert!(output.iter().all(|value| value.is_nan()), "{activation:?} on {isa}");
+            activate(activation, &[f32::INFINITY; 20], &mut output);
+            let largest = if activation == Activation::Relu6 { 6.0 } else { f32::INFINITY };
+            assert_eq!(output, [largest; 20], "{activation:?} on {isa}");
+        });
     }
 }
 

@@ -14,6 +14,15 @@ use percept_kernels::{
 const ALGORITHMS: [(Algorithm, f64); 3] =
     [(Algorithm::Direct, 1e-6), (Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
 
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::HardSwish,
+    Activation::Silu,
+    Activation::Gelu,
+];
+
 /// Input, output channels, kernel, stride, padding.
 const CASES: [([usize; 4], usize, usize, usize, usize); 12] = [
     ([0, 8, 8, 3], 5, 3, 1, 1),
@@ -30,9 +39,22 @@ const CASES: [([usize; 4], usize, usize, usize, usize); 12] = [
     ([1, 67, 3, 1], 2, 3, 1, 1),
 ];
 
+/// Input, output channels, kernel, stride, padding, groups.
+const GROUPED_CASES: [([usize; 4], usize, usize, usize, usize, usize); 6] = [
+    ([0, 8, 8, 24], 24, 3, 1, 1, 24),
+    ([2, 7, 5, 17], 17, 3, 1, 1, 17),
+    ([3, 15, 14, 40], 40, 5, 2, 2, 40),
+    ([5, 28, 28, 64], 64, 3, 1, 1, 64),
+    ([2, 6, 6, 12], 18, 3, 1, 1, 3),
+    ([9, 13, 12, 3], 3, 3, 1, 1, 3),
+];
+
 fn shapes() -> impl Iterator<Item = ConvShape> {
-    CASES.into_iter().map(|(input, outs, kernel, stride, padding)| {
-        ConvShape::new(input, outs, [kernel; 2], stride, padding).expect("a shape")
+    let plain =
+        CASES.into_iter().map(|(input, outs, kernel, stride, padding)| (input, outs, kernel, stride, padding, 1));
+    plain.chain(GROUPED_CASES).map(|(input, outs, kernel, stride, padding, groups)| {
+        let shape = ConvShape::new(input, outs, [kernel; 2], stride, padding).expect("a shape");
+        shape.with_groups(groups).expect("a shape")
     })
 }
 
@@ -44,10 +66,10 @@ fn bias_residual_and_activation_are_those_of_the_reference() {
         let (bias, residual) = (random.values(shape.out_channels), random.values(shape.output_len()));
         let mut plain = vec![0.0; shape.output_len()];
         reference::conv2d(&shape, &widen(&input), &widen(&weights), None, &mut plain);
-        let terms = shape.kernel[0] * shape.kernel[1] * shape.in_channels;
+        let terms = shape.kernel[0] * shape.kernel[1] * shape.in_channels / shape.groups;
         on_every_isa(|isa| {
             for (algorithm, tolerance) in ALGORITHMS {
-                for activation in [Activation::Identity, Activation::Relu, Activation::Gelu] {
+                for activation in ACTIVATIONS {
                     for (bias, residual) in
                         [(None, None), (Some(&bias), None), (None, Some(&residual)), (Some(&bias), Some(&residual))]
                     {

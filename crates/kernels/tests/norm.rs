@@ -10,7 +10,14 @@ use percept_kernels::{
     channel_sums, reference,
 };
 
-const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Gelu];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::HardSwish,
+    Activation::Silu,
+    Activation::Gelu,
+];
 const SHAPES: [[usize; 2]; 13] = [
     [0, 3],
     [1, 1],

@@ -6,7 +6,9 @@
 mod common;
 
 use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, widen};
-use percept_kernels::{Algorithm, ConvShape, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
+use percept_kernels::{
+    Algorithm, ConvShape, Padding, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference,
+};
 
 const ALGORITHMS: [(Algorithm, f64); 2] = [(Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
 
@@ -40,6 +42,15 @@ fn shape([batch, height, width, ins, outs, padding]: [usize; 6]) -> ConvShape {
     ConvShape::new([batch, height, width, ins], outs, [3, 3], 1, padding).expect("a shape")
 }
 
+/// Shapes whose padding differs from side to side.
+fn uneven_shapes() -> impl Iterator<Item = ConvShape> {
+    let cases = [([0, 1, 2, 0], 8, 9), ([2, 0, 0, 1], 20, 7), ([1, 2, 2, 1], 5, 33), ([0, 0, 0, 2], 16, 16)];
+    cases.into_iter().map(|([top, bottom, left, right], ins, outs)| {
+        let padding = Padding { top, bottom, left, right };
+        ConvShape::new([2, 9, 10, ins], outs, [3, 3], 1, padding).expect("a shape")
+    })
+}
+
 fn random_shapes(random: &mut Random) -> Vec<ConvShape> {
     let made = (0..60).map(|_| {
         let [height, width] = [0; 2].map(|_| 1 + random.below(20));
@@ -52,7 +63,7 @@ fn random_shapes(random: &mut Random) -> Vec<ConvShape> {
 #[test]
 fn winograd_agrees_with_the_reference() {
     let mut random = Random::new(6);
-    for shape in [CASES.map(shape).to_vec(), random_shapes(&mut random)].concat() {
+    for shape in [CASES.map(shape).to_vec(), uneven_shapes().collect(), random_shapes(&mut random)].concat() {
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
         let (bias, gradient) = (random.values(shape.out_channels), random.values(shape.output_len()));
         let [wide_input, wide_weights, wide_bias, wide_gradient] =

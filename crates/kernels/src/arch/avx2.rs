@@ -1,11 +1,11 @@
 //! AVX2 with FMA: 6 rows of two vectors fill 12 of the 16 registers.
 
 use std::arch::x86_64::{
-    __m256 as Vector, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps, _mm256_sub_ps,
+    __m256 as Vector, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
-use super::{micro_kernels, transforms::transforms};
+use super::{depthwise::depthwise, micro_kernels, transforms::transforms};
 
 const LANES: usize = 8;
 
@@ -15,6 +15,10 @@ micro_kernels! {
 }
 
 transforms! {
+    #[target_feature(enable = "avx2,fma")]
+}
+
+depthwise! {
     #[target_feature(enable = "avx2,fma")]
 }
 
@@ -73,4 +77,11 @@ fn subtract(a: Vector, b: Vector) -> Vector {
 #[target_feature(enable = "avx2,fma")]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
     _mm256_fmadd_ps(a, b, c)
+}
+
+/// Not below `low` and not above `high`; NaN stays NaN.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn clamp(low: Vector, value: Vector, high: Vector) -> Vector {
+    _mm256_min_ps(high, _mm256_max_ps(low, value)) // of a NaN and another, the second
 }

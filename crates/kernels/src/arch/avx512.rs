@@ -1,11 +1,11 @@
 //! AVX-512: 14 rows of two vectors fill 28 of the 32 registers.
 
 use std::arch::x86_64::{
-    __m512 as Vector, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m512 as Vector, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::{micro_kernels, transforms::transforms};
+use super::{depthwise::depthwise, micro_kernels, transforms::transforms};
 
 const LANES: usize = 16;
 
@@ -15,6 +15,10 @@ micro_kernels! {
 }
 
 transforms! {
+    #[target_feature(enable = "avx512f")]
+}
+
+depthwise! {
     #[target_feature(enable = "avx512f")]
 }
 
@@ -73,4 +77,11 @@ fn subtract(a: Vector, b: Vector) -> Vector {
 #[target_feature(enable = "avx512f")]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
     _mm512_fmadd_ps(a, b, c)
+}
+
+/// Not below `low` and not above `high`; NaN stays NaN.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn clamp(low: Vector, value: Vector, high: Vector) -> Vector {
+    _mm512_min_ps(high, _mm512_max_ps(low, value)) // of a NaN and another, the second
 }

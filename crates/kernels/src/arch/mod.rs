@@ -4,11 +4,15 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod depthwise;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
 mod transforms;
 
+pub(crate) use depthwise::{
+    COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
+};
 pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
 use crate::Isa;
@@ -63,6 +67,8 @@ pub(crate) struct MicroKernel {
     narrow: &'static [TileFn],
     /// Winograd's F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3).
     pub(crate) winograd: [&'static Transforms; 2],
+    /// Where every channel has a kernel of its own.
+    pub(crate) depthwise: &'static Depthwise,
 }
 
 impl MicroKernel {
@@ -115,6 +121,7 @@ macro_rules! micro_kernels {
             wide: &[$(tile::<$rows, 2>),*],
             narrow: &[$(tile::<$rows, 1>),*],
             winograd: [&TWO, &FOUR],
+            depthwise: &DEPTHWISE,
         };
 
         /// `R` rows of `V` vectors: all of the sums stay in registers.

@@ -1,8 +1,10 @@
 //! AArch64's Advanced SIMD: 8 rows of two vectors fill 16 of the 32 registers.
 
-use std::arch::aarch64::{float32x4_t as Vector, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32, vsubq_f32};
+use std::arch::aarch64::{
+    float32x4_t as Vector, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vminq_f32, vst1q_f32, vsubq_f32,
+};
 
-use super::{micro_kernels, transforms::transforms};
+use super::{depthwise::depthwise, micro_kernels, transforms::transforms};
 
 const LANES: usize = 4;
 
@@ -12,6 +14,10 @@ micro_kernels! {
 }
 
 transforms! {
+    #[target_feature(enable = "neon")]
+}
+
+depthwise! {
     #[target_feature(enable = "neon")]
 }
 
@@ -70,4 +76,11 @@ fn subtract(a: Vector, b: Vector) -> Vector {
 #[target_feature(enable = "neon")]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
     vfmaq_f32(c, a, b)
+}
+
+/// Not below `low` and not above `high`; NaN stays NaN.
+#[inline]
+#[target_feature(enable = "neon")]
+fn clamp(low: Vector, value: Vector, high: Vector) -> Vector {
+    vminq_f32(high, vmaxq_f32(low, value))
 }

@@ -1,6 +1,6 @@
 //! Plain arrays that the compiler turns into whatever vectors its target has (SSE2, simd128).
 
-use super::{micro_kernels, transforms::transforms};
+use super::{depthwise::depthwise, micro_kernels, transforms::transforms};
 
 const LANES: usize = 4;
 
@@ -9,6 +9,8 @@ type Vector = [f32; LANES];
 micro_kernels! { depth: 256, rows: 1 2 3 4 }
 
 transforms! {}
+
+depthwise! {}
 
 #[inline(always)]
 fn zero() -> Vector {
@@ -57,4 +59,11 @@ fn subtract(a: Vector, b: Vector) -> Vector {
 #[inline(always)]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
     std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+}
+
+/// Not below `low` and not above `high`; NaN stays NaN.
+#[inline(always)]
+fn clamp(low: Vector, value: Vector, high: Vector) -> Vector {
+    let bounded: Vector = std::array::from_fn(|lane| if value[lane] < low[lane] { low[lane] } else { value[lane] });
+    std::array::from_fn(|lane| if bounded[lane] > high[lane] { high[lane] } else { bounded[lane] })
 }

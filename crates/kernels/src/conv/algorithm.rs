@@ -10,7 +10,8 @@ use crate::arch::{MicroKernel, Transforms};
 pub enum Algorithm {
     /// As a matrix product with gathered patches.
     Direct,
-    /// Winograd's F(2 x 2, 3 x 3): 16 multiplications for 4 outputs. 3 x 3 kernels, stride 1, padding up to 2.
+    /// Winograd's F(2 x 2, 3 x 3): 16 multiplications for 4 outputs. 3 x 3 kernels, stride 1, padding up to 2 on each
+    /// side, without dilation and groups.
     Winograd2,
     /// Winograd's F(4 x 4, 3 x 3): 36 multiplications for 16 outputs, and a few times the rounding error. The same
     /// kernels.
@@ -35,11 +36,29 @@ thread_local! {
 impl Algorithm {
     /// What computes `pass` of `shape` when this thread calls for it.
     pub fn of(shape: &ConvShape, pass: Pass) -> Self {
-        let possible = shape.kernel == [3, 3] && shape.stride == 1 && shape.padding <= 2;
+        Self::choose(shape, || Self::cheapest(shape, pass, None))
+    }
+
+    /// The form in which weights are to be kept for convolutions of this shape.
+    pub(super) fn to_prepare(shape: &ConvShape) -> Self {
+        Self::choose(shape, || {
+            let cost = |algorithm: &Self| algorithm.cost_of(shape, Pass::Forward, Some(*algorithm));
+            Self::ALL.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
+        })
+    }
+
+    /// [`of`](Self::of) a forward pass whose weights are there in the form of `prepared`.
+    pub(super) fn of_prepared(shape: &ConvShape, prepared: Self) -> Self {
+        Self::choose(shape, || Self::cheapest(shape, Pass::Forward, Some(prepared)))
+    }
+
+    fn choose(shape: &ConvShape, cheapest: impl FnOnce() -> Self) -> Self {
+        let plain = shape.stride == 1 && shape.dilation == 1 && shape.groups == 1;
+        let possible = plain && shape.kernel == [3, 3] && shape.padding.largest() <= 2;
         match FORCED.get() {
             _ if !possible => Self::Direct,
             Some(algorithm) => algorithm,
-            None => Self::cheapest(shape, pass),
+            None => cheapest(),
         }
     }
 
@@ -64,45 +83,64 @@ impl Algorithm {
         }
     }
 
-    /// The one of the least [`cost`](Self::cost).
-    fn cheapest(shape: &ConvShape, pass: Pass) -> Self {
+    const ALL: [Self; 3] = [Self::Direct, Self::Winograd2, Self::Winograd4];
+
+    /// The one of the least cost, if weights are there in the form of `prepared`.
+    fn cheapest(shape: &ConvShape, pass: Pass, prepared: Option<Self>) -> Self {
+        let cost = |algorithm: &Self| algorithm.cost_of(shape, pass, prepared);
+        Self::ALL.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
+    }
+
+    fn cost_of(self, shape: &ConvShape, pass: Pass, prepared: Option<Self>) -> f64 {
         let (ins, outs) = (shape.in_channels, shape.out_channels);
         let (from, into, out) = match pass {
             Pass::Forward | Pass::WeightGradient => (ins, outs, [shape.out_height(), shape.out_width()]),
             Pass::InputGradient => (outs, ins, [shape.height, shape.width]),
         };
-        let algorithms = [Self::Direct, Self::Winograd2, Self::Winograd4];
-        let cost = |algorithm: &Self| {
-            // The direct algorithm gathers and turns patches for gradients of weights, which takes its time.
-            let turned = *algorithm == Self::Direct && pass == Pass::WeightGradient;
-            algorithm.cost(shape.batch, out, from, into) * if turned { 1.2 } else { 1.0 }
-        };
-        algorithms.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
+        // The direct algorithm gathers and turns patches for gradients of weights, which takes its time.
+        let turned = self == Self::Direct && pass == Pass::WeightGradient;
+        self.cost(shape.batch, out, from, into, prepared) * if turned { 1.2 } else { 1.0 }
     }
 
-    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm: its own; Winograd's, which
+    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm: its own, and those that
+    /// gathering a patch has the time of; Winograd's, which
     /// are a little slower for their short sums; and for each channel of a tile, and for each weight, the
     /// multiplications that its transforms have the time of. Weights come dearer where all of them transformed do not
     /// stay in a cache close by. Tiles over the border cost as much as whole ones, and fewer than a few as much as a
-    /// few; channels are computed by the vector.
+    /// few; channels are computed by the vector. Prepared weights need no transform: they are read, and of few images that
+    /// is what takes the time.
     ///
     /// The factors are from measurements with AVX2 (Zen 3), where predicted and measured times differ by up to a third.
-    fn cost(self, batch: usize, out: [usize; 2], from: usize, into: usize) -> f64 {
+    fn cost(self, batch: usize, out: [usize; 2], from: usize, into: usize, prepared: Option<Self>) -> f64 {
         const VECTOR: usize = 8;
         const FEW: usize = 4;
-        const CACHE_BYTES: f64 = 4e6;
         let (from, into) = (from as f64, into.next_multiple_of(VECTOR) as f64);
         let (outputs, slower, read, write) = match self {
-            Self::Direct => return (batch * out[0] * out[1] * 9) as f64 * from * into,
+            Self::Direct => {
+                let weights = 9.0 * from * into;
+                let pixels = (batch * out[0] * out[1]) as f64;
+                return pixels * (weights + 70.0 * from + 2400.0) + prepared.map_or(0.0, |_| read_cost(weights));
+            }
             Self::Winograd2 => (2, 1.1, 100.0, 80.0),
             Self::Winograd4 => (4, 1.2, 330.0, 250.0),
         };
         let tiles = (batch * out[0].div_ceil(outputs) * out[1].div_ceil(outputs)).max(FEW) as f64;
         let weights = (outputs + 2).pow(2) as f64 * from * into;
-        let transform = if 4.0 * weights > CACHE_BYTES { 400.0 } else { 200.0 };
         let channels = read * from.max(VECTOR as f64) + write * into;
-        tiles * (slower * weights + channels) + transform * from * into
+        let transform = match prepared {
+            Some(prepared) if prepared == self => read_cost(weights),
+            _ => from * into * if 4.0 * weights > CACHE_BYTES { 400.0 } else { 200.0 },
+        };
+        tiles * (slower * weights + channels) + transform
     }
+}
+
+/// Bytes of weights that a cache close by holds from one image to the next.
+const CACHE_BYTES: f64 = 4e6;
+
+/// What it costs to read prepared weights once, in multiplications.
+fn read_cost(weights: f64) -> f64 {
+    weights * if 4.0 * weights > CACHE_BYTES { 16.0 } else { 6.0 }
 }
 
 #[cfg(test)]
@@ -124,8 +162,22 @@ mod tests {
             assert_eq!(choice(128, 2, 128, 128, pass), Algorithm::Winograd2);
             assert_eq!(choice(1, 4, 512, 512, pass), Algorithm::Direct);
         }
-        assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Direct);
-        assert_eq!(choice(128, 32, 3, 32, Pass::WeightGradient), Algorithm::Winograd4);
+        for pass in [Pass::Forward, Pass::WeightGradient] {
+            assert_eq!(choice(128, 32, 3, 32, pass), Algorithm::Winograd4, "{pass:?}");
+        }
+    }
+
+    #[test]
+    fn weights_are_prepared_for_what_was_measured_to_be_fastest_with_one_image() {
+        let prepared = |size, ins, outs| {
+            let shape = ConvShape::new([1, size, size, ins], outs, [3, 3], 1, 1).expect("a shape");
+            Algorithm::to_prepare(&shape)
+        };
+        for (size, ins, outs) in [(32, 3, 32), (32, 32, 32), (16, 64, 64), (32, 64, 64), (16, 128, 128)] {
+            assert_eq!(prepared(size, ins, outs), Algorithm::Winograd4, "{size} {ins}");
+        }
+        assert_eq!(prepared(8, 256, 256), Algorithm::Winograd2);
+        assert_eq!(prepared(4, 512, 512), Algorithm::Direct);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::statistics::{Gather, Sums};
 use crate::Isa;
-use crate::activation::{Activation, Function, Gelu, Identity, Relu};
+use crate::activation::{Activation, Function, for_activation};
 use crate::lanes::per_isa;
 use crate::parallel::SharedMut;
 
@@ -106,11 +106,7 @@ fn finish_run_body<const M: bool>(
     residual: Option<&[f32]>,
     output: &mut [f32],
 ) {
-    match activation {
-        Activation::Identity => finish_with::<M, Identity>(bias, residual, output),
-        Activation::Relu => finish_with::<M, Relu>(bias, residual, output),
-        Activation::Gelu => finish_with::<M, Gelu>(bias, residual, output),
-    }
+    for_activation!(activation, F => finish_with::<M, F>(bias, residual, output));
 }
 
 #[inline(always)]

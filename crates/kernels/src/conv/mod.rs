@@ -6,17 +6,23 @@
 //!   some); each phase is a convolution of stride 1.
 //! * Gradient of the weights: patches, turned, times the output's gradient, summed over fixed chunks of pixels.
 //!
+//! Groups are products of their own, one after the other; where every channel is a group, `depthwise` has its own kernels.
+//!
 //! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place. What follows a
 //! convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
 
 mod algorithm;
+mod depthwise;
 mod epilogue;
+mod groups;
 mod patches;
+mod prepared;
 mod statistics;
 mod turned;
 mod winograd;
 
 pub use algorithm::{Algorithm, Pass};
+pub use prepared::PreparedConv;
 
 use std::ops::Range;
 
@@ -50,7 +56,7 @@ pub fn conv2d_fused(
         assert_len("the residual", residual.len(), shape.output_len());
     }
     let epilogue = Epilogue { bias, residual, activation, ..Epilogue::nothing() };
-    forward(shape, input, weights, epilogue, output, None);
+    forward(shape, Algorithm::of(shape, Pass::Forward), input, weights, epilogue, output, None);
 }
 
 /// [`conv2d`], and the mean and the biased variance of each channel of its output (`[out_channels]`), gathered while the
@@ -67,11 +73,13 @@ pub fn conv2d_with_statistics(
     assert_len("the mean", mean.len(), shape.out_channels);
     assert_len("the variance", variance.len(), shape.out_channels);
     let epilogue = Epilogue { bias, ..Epilogue::nothing() };
-    forward(shape, input, weights, epilogue, output, Some([mean, variance]));
+    let algorithm = Algorithm::of(shape, Pass::Forward);
+    forward(shape, algorithm, input, weights, epilogue, output, Some([mean, variance]));
 }
 
 fn forward(
     shape: &ConvShape,
+    algorithm: Algorithm,
     input: &[f32],
     weights: &[f32],
     epilogue: Epilogue<'_>,
@@ -86,21 +94,53 @@ fn forward(
     }
     let (kernel, patches) = (MicroKernel::of(epilogue.isa), patches(shape, input));
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
-    if let Some(transforms) = Algorithm::of(shape, Pass::Forward).transforms(kernel) {
-        let (batch, out_channels) = (shape.batch, shape.out_channels);
-        let convolution = Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels };
+    if depthwise::takes(shape, kernel) {
+        let image = [shape.out_height(), shape.out_width()];
+        let outputs = depthwise::Outputs { image, first: [0; 2], step: 1 };
+        let (batch, kernels) = (shape.batch, kernel.depthwise);
+        let patches = patches.of_all_channels();
+        let convolution = depthwise::Convolution { kernels, batch, patches, weights, epilogue, outputs };
         return convolution.run(output, statistics);
     }
-    if is_pointwise(shape) {
-        let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
-        direct(shape, kernel, &left, &right, epilogue, output, statistics);
-    } else {
-        direct(shape, kernel, &patches, &right, epilogue, output, statistics);
+    if shape.groups > 1 {
+        return groups::forward(shape, kernel, input, weights, epilogue, output, statistics);
     }
+    if let Some(transforms) = algorithm.transforms(kernel) {
+        let (batch, out_channels) = (shape.batch, shape.out_channels);
+        let convolution = Convolution {
+            kernel,
+            transforms,
+            batch,
+            patches,
+            weights: &right,
+            transformed: None,
+            epilogue,
+            out_channels,
+        };
+        return convolution.run(output, statistics);
+    }
+    direct(shape, kernel, input, &right, epilogue, output, statistics);
 }
 
 /// Patches times weights.
 fn direct(
+    shape: &ConvShape,
+    kernel: &MicroKernel,
+    input: &[f32],
+    right: &impl Right,
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+    statistics: Option<[&mut [f32]; 2]>,
+) {
+    if is_pointwise(shape) {
+        let left = Rows { values: input, stride: shape.in_channels, copy: shape.out_channels > 3 * kernel.columns };
+        multiply(shape, kernel, &left, right, epilogue, output, statistics);
+    } else {
+        multiply(shape, kernel, &patches(shape, input), right, epilogue, output, statistics);
+    }
+}
+
+fn multiply(
     shape: &ConvShape,
     kernel: &MicroKernel,
     left: &impl Left,
@@ -140,23 +180,26 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         return gemm(shape.out_pixels(), ins, outs, output_gradient, plain, weights, turned, false, input_gradient);
     }
     let kernel = MicroKernel::of(Isa::current());
+    if depthwise::takes(shape, kernel) {
+        return depthwise_input_gradient(shape, kernel, output_gradient, weights, input_gradient);
+    }
+    if shape.groups > 1 {
+        return groups::input_gradient(shape, kernel, output_gradient, weights, input_gradient);
+    }
     for [row_phase, column_phase] in phases(shape) {
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
         if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
             let epilogue = Epilogue::nothing();
             let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
+            let (transformed, weights, out_channels) = (None, &right, ins);
             let convolution =
-                Convolution { kernel, transforms, batch, patches, weights: &right, epilogue, out_channels: ins };
+                Convolution { kernel, transforms, batch, patches, weights, transformed, epilogue, out_channels };
             return convolution.run(input_gradient, None);
         }
         let [height, width] = left.out;
         let sizes = [shape.batch * height * width, ins, row_phase.taps * column_phase.taps * outs];
-        let place = |pixel: usize| {
-            let (x, y, image) = (pixel % width, pixel / width % height, pixel / width / height);
-            let (row, column) = (row_phase.first + y * shape.stride, column_phase.first + x * shape.stride);
-            ((image * shape.height + row) * shape.width + column) * ins
-        };
+        let place = |pixel: usize| turned::place(shape, &row_phase, &column_phase, pixel);
         let destination = if shape.stride == 1 {
             Destination::Rows(input_gradient)
         } else {
@@ -167,6 +210,26 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
     }
 }
 
+fn depthwise_input_gradient(
+    shape: &ConvShape,
+    kernel: &MicroKernel,
+    output_gradient: &[f32],
+    weights: &[f32],
+    input_gradient: &mut [f32],
+) {
+    for [rows, columns] in phases(shape) {
+        let patches = output_patches(shape, output_gradient, &rows, &columns).of_all_channels();
+        let weights = &turned::depthwise_weights(shape, weights, &rows, &columns);
+        let outputs = depthwise::Outputs {
+            image: [shape.height, shape.width],
+            first: [rows.first, columns.first],
+            step: shape.stride,
+        };
+        let (batch, kernels, epilogue) = (shape.batch, kernel.depthwise, Epilogue::nothing());
+        depthwise::Convolution { kernels, batch, patches, weights, epilogue, outputs }.run(input_gradient, None);
+    }
+}
+
 /// The gradient of the weights, given that of the output. Overwrites `weight_gradient`. That of the bias is
 /// [`crate::channel_sums`] of `output_gradient`.
 pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient: &[f32], weight_gradient: &mut [f32]) {
@@ -174,6 +237,13 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
     let kernel = MicroKernel::of(Isa::current());
+    if depthwise::takes(shape, kernel) {
+        let kernels = kernel.depthwise;
+        return depthwise::WeightGradient { kernels, shape, input, output_gradient }.run(weight_gradient);
+    }
+    if shape.groups > 1 {
+        return groups::weight_gradient(shape, kernel, input, output_gradient, weight_gradient);
+    }
     if let Some(transforms) = Algorithm::of(shape, Pass::WeightGradient).transforms(kernel) {
         return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
     }
@@ -185,32 +255,37 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
 
 /// Whether the patches are the input itself.
 fn is_pointwise(shape: &ConvShape) -> bool {
-    shape.kernel == [1, 1] && shape.stride == 1 && shape.padding == 0
+    shape.kernel == [1, 1] && shape.stride == 1 && shape.padding.largest() == 0 && shape.groups == 1
 }
 
+/// The patches of the group whose first channel starts `input`; without groups, of all channels.
 fn patches<'a>(shape: &ConvShape, input: &'a [f32]) -> Patches<'a> {
     Patches {
         images: input,
         height: shape.height,
         width: shape.width,
-        channels: shape.in_channels,
+        pixel: shape.in_channels,
+        channels: shape.in_channels / shape.groups,
         out: [shape.out_height(), shape.out_width()],
         kernel: shape.kernel,
         stride: shape.stride,
-        origin: [-(shape.padding as isize); 2],
+        dilation: shape.dilation,
+        origin: [-(shape.padding.top as isize), -(shape.padding.left as isize)],
     }
 }
 
-/// The output's gradient as the pixels of one phase of the input see it.
+/// The output's gradient as the pixels of one phase of the input see it; groups as in [`patches`].
 fn output_patches<'a>(shape: &ConvShape, output_gradient: &'a [f32], rows: &Phase, columns: &Phase) -> Patches<'a> {
     Patches {
         images: output_gradient,
         height: shape.out_height(),
         width: shape.out_width(),
-        channels: shape.out_channels,
+        pixel: shape.out_channels,
+        channels: shape.out_channels / shape.groups,
         out: [rows.pixels, columns.pixels],
         kernel: [rows.taps, columns.taps],
         stride: 1,
+        dilation: rows.dilation,
         origin: [rows.origin, columns.origin],
     }
 }

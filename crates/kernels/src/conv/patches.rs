@@ -12,11 +12,16 @@ pub(crate) struct Patches<'a> {
     pub(crate) images: &'a [f32],
     pub(crate) height: usize,
     pub(crate) width: usize,
+    /// Values from one pixel to the next.
+    pub(crate) pixel: usize,
+    /// Channels that are seen of each pixel: all of them, or those of a group, which then start `images`.
     pub(crate) channels: usize,
     /// Output pixels along each axis.
     pub(crate) out: [usize; 2],
     pub(crate) kernel: [usize; 2],
     pub(crate) stride: usize,
+    /// Pixels from one place of the kernel to the next.
+    pub(crate) dilation: usize,
     /// Where the kernel's first row and column lie on the image for the first output pixel: the padding, negated, or
     /// what a gradient needs.
     pub(crate) origin: [isize; 2],
@@ -26,9 +31,14 @@ pub(crate) struct Patches<'a> {
 pub(crate) struct Turned<'a>(pub(crate) Patches<'a>);
 
 impl Patches<'_> {
-    /// Values of one row of the kernel.
-    fn kernel_row(&self) -> usize {
-        self.kernel[1] * self.channels
+    /// The same patches of all channels of each pixel.
+    pub(crate) fn of_all_channels(self) -> Self {
+        Self { channels: self.pixel, ..self }
+    }
+
+    /// Values of a patch that lie next to each other in the images: a row of the kernel, or one place of it.
+    fn run(&self) -> usize {
+        if self.pixel == self.channels && self.dilation == 1 { self.kernel[1] * self.channels } else { self.channels }
     }
 
     /// Writes `places` of the patches of `pixels`, patch after patch.
@@ -39,9 +49,9 @@ impl Patches<'_> {
         let [out_height, out_width] = self.out;
         let (mut x, mut y) = (pixels.start % out_width, pixels.start / out_width % out_height);
         let mut image = pixels.start / out_width / out_height;
-        let first_row = places.start / self.kernel_row();
+        let first_run = places.start / self.run();
         for patch in into.chunks_exact_mut(places.len()).take(pixels.len()) {
-            self.gather_patch(image, y, x, places.start, first_row, patch);
+            self.gather_patch([image, y, x], places.start, first_run, patch);
             x += 1;
             if x == out_width {
                 (x, y) = (0, y + 1);
@@ -52,25 +62,42 @@ impl Patches<'_> {
         }
     }
 
-    /// Fills `into` with the places of one patch from `place` on, which lies in row `row` of the kernel. Every row of
-    /// the kernel is a run of values in a row of the image, cut at its ends.
+    /// Fills `into` with the places of the patch of `[image, y, x]` from `place` on, which lies in run `number`. Every run
+    /// is one of values in a row of the image, cut at its ends.
     #[inline]
-    fn gather_patch(&self, image: usize, y: usize, x: usize, mut place: usize, mut row: usize, mut into: &mut [f32]) {
-        let (kernel_row, image_row) = (self.kernel_row(), self.width * self.channels);
-        let column = (self.origin[1] + (x * self.stride) as isize) * self.channels as isize;
+    fn gather_patch(&self, [image, y, x]: [usize; 3], mut place: usize, mut number: usize, mut into: &mut [f32]) {
+        let (length, image_row) = (self.run(), (self.width - 1) * self.pixel + self.channels);
+        let in_row = self.kernel[1] * self.channels / length;
+        let left = self.origin[1] + (x * self.stride) as isize;
         let top = self.origin[0] + (y * self.stride) as isize;
+        let (mut row, mut column) = (number / in_row, number % in_row);
         while !into.is_empty() {
-            let (run, rest) = into.split_at_mut(((row + 1) * kernel_row - place).min(into.len()));
-            let first = column + (place - row * kernel_row) as isize;
+            let (run, rest) = into.split_at_mut(((number + 1) * length - place).min(into.len()));
+            let first = (left + (column * self.dilation) as isize) * self.pixel as isize;
+            let first = first + (place - number * length) as isize;
             place += run.len();
-            match usize::try_from(top + row as isize) {
+            match usize::try_from(top + (row * self.dilation) as isize) {
                 Ok(y) if y < self.height => {
-                    let from = &self.images[(image * self.height + y) * image_row..][..image_row];
-                    copy_with_zeros(from, first, run);
+                    let from = &self.images[(image * self.height + y) * self.width * self.pixel..][..image_row];
+                    self.copy_run(from, left + (column * self.dilation) as isize, first, run);
                 }
                 _ => run.fill(0.0),
             }
-            (row, into) = (row + 1, rest);
+            (number, column, into) = (number + 1, column + 1, rest);
+            if column == in_row {
+                (row, column) = (row + 1, 0);
+            }
+        }
+    }
+
+    /// Copies a run that starts at `first` of a row of pixels, in the pixel `column`.
+    #[inline]
+    fn copy_run(&self, row: &[f32], column: isize, first: isize, run: &mut [f32]) {
+        // Of a group, what lies beside its channels belongs to others, and not into a patch over the border.
+        if self.pixel == self.channels || (0..self.width as isize).contains(&column) {
+            copy_with_zeros(row, first, run);
+        } else {
+            run.fill(0.0);
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::packed::Packed;
+
 /// The left operand, A: `rows x steps`.
 pub(crate) trait Left: Sync {
     /// The values of `rows x steps`, in place or gathered into `scratch`, which holds at least [`scratch_len`] of them.
@@ -23,6 +25,11 @@ pub(crate) trait Right: Sync {
 
     /// The whole matrix where it already lies row after row.
     fn in_place(&self) -> Option<&[f32]> {
+        None
+    }
+
+    /// The whole matrix where it was packed before.
+    fn packed(&self) -> Option<&Packed> {
         None
     }
 }

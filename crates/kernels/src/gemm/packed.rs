@@ -41,9 +41,29 @@ impl Packed {
         Self { values, width, columns: panels * width }
     }
 
+    /// A copy that stays.
+    pub(crate) fn lasting(&self) -> Self {
+        Self { values: self.values.lasting(), ..*self }
+    }
+
     /// The panels of one of the [`step_blocks`], from a column on that begins a panel.
     pub(crate) fn panels(&self, block: &Range<usize>, column: usize) -> Panels<'_> {
         let first = self.columns * block.start + column * block.len();
         Panels { values: &self.values[first..], panel: self.width * block.len(), step: self.width }
+    }
+}
+
+impl Right for Packed {
+    fn pack(&self, steps: Range<usize>, columns: Range<usize>, width: usize, panel: usize, panels: &mut [f32]) {
+        assert!(width == self.width, "packed for {} columns, not {width}", self.width);
+        let from = self.panels(&steps, columns.start);
+        for number in 0..columns.len().div_ceil(width) {
+            let length = steps.len() * width;
+            panels[number * panel..][..length].copy_from_slice(&from.values[number * from.panel..][..length]);
+        }
+    }
+
+    fn packed(&self) -> Option<&Packed> {
+        Some(self)
     }
 }

@@ -63,8 +63,10 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         let [row_step, column_step] = cut(kernel, self.sizes);
         let row_tasks = m.div_ceil(row_step);
         let in_place = self.right.in_place().filter(|_| m <= kernel.rows && n.is_multiple_of(kernel.columns));
-        let packed = (in_place.is_none() && row_tasks > 1).then(|| Packed::new(self.right, kernel, n, k));
-        let right = match (in_place, &packed) {
+        let before = self.right.packed();
+        let is_ready = in_place.is_some() || before.is_some();
+        let packed = (!is_ready && row_tasks > 1).then(|| Packed::new(self.right, kernel, n, k));
+        let right = match (in_place, before.or(packed.as_ref())) {
             (Some(values), _) => Ready::InPlace(values),
             (None, Some(packed)) => Ready::Packed(packed),
             (None, None) => Ready::No,

@@ -6,7 +6,7 @@
 
 mod columns;
 
-use crate::activation::{Activation, Function, Gelu, Identity, Relu};
+use crate::activation::{Activation, Function, for_activation};
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::for_each_chunk;
 use crate::scratch::{DoubleScratch, Scratch};
@@ -173,11 +173,7 @@ fn apply_body<const M: bool>(
     shift: &[f32],
     output: &mut [f32],
 ) {
-    match activation {
-        Activation::Identity => apply_with::<M, Identity>(input, mean, factor, shift, output),
-        Activation::Relu => apply_with::<M, Relu>(input, mean, factor, shift, output),
-        Activation::Gelu => apply_with::<M, Gelu>(input, mean, factor, shift, output),
-    }
+    for_activation!(activation, F => apply_with::<M, F>(input, mean, factor, shift, output));
 }
 
 #[inline(always)]
@@ -242,11 +238,7 @@ per_isa!(fn apply_in_place = apply_in_place_body(
 
 #[inline(always)]
 fn apply_in_place_body<const M: bool>(activation: Activation, multiplier: &[f32], offset: &[f32], values: &mut [f32]) {
-    match activation {
-        Activation::Identity => apply_in_place_with::<M, Identity>(multiplier, offset, values),
-        Activation::Relu => apply_in_place_with::<M, Relu>(multiplier, offset, values),
-        Activation::Gelu => apply_in_place_with::<M, Gelu>(multiplier, offset, values),
-    }
+    for_activation!(activation, F => apply_in_place_with::<M, F>(multiplier, offset, values));
 }
 
 #[inline(always)]
@@ -333,11 +325,7 @@ fn gradient_sums_body<const M: bool>(
     parameters: [&[f32]; 3],
     sums: &mut [f64],
 ) {
-    match activation {
-        Activation::Identity => gradient_sums_with::<M, Identity>(channels, values, parameters, sums),
-        Activation::Relu => gradient_sums_with::<M, Relu>(channels, values, parameters, sums),
-        Activation::Gelu => gradient_sums_with::<M, Gelu>(channels, values, parameters, sums),
-    }
+    for_activation!(activation, F => gradient_sums_with::<M, F>(channels, values, parameters, sums));
 }
 
 #[inline(always)]
@@ -368,13 +356,7 @@ fn input_gradients_body<const M: bool>(
     parameters: [&[f32]; 5],
     input_gradient: &mut [f32],
 ) {
-    match activation {
-        Activation::Identity => {
-            input_gradients_with::<M, Identity>(input, output_gradient, parameters, input_gradient);
-        }
-        Activation::Relu => input_gradients_with::<M, Relu>(input, output_gradient, parameters, input_gradient),
-        Activation::Gelu => input_gradients_with::<M, Gelu>(input, output_gradient, parameters, input_gradient),
-    }
+    for_activation!(activation, F => input_gradients_with::<M, F>(input, output_gradient, parameters, input_gradient));
 }
 
 #[inline(always)]

@@ -177,7 +177,7 @@ fn colour(op: &Op) -> &'static str {
         Op::Conv2d { .. } => "#dbeafe",
         Op::Linear => "#e0e7ff",
         Op::BatchNorm => "#dcfce7",
-        Op::Relu | Op::Gelu => "#fef9c3",
+        Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => "#fef9c3",
         Op::MaxPool { .. } | Op::GlobalAveragePool | Op::GlobalMaxPool => "#ffedd5",
         Op::Add | Op::Flatten | Op::Scale(_) => "#f5f5f4",
     }
@@ -192,7 +192,10 @@ mod tests {
     use super::*;
     use crate::{
         image::ImageShape,
-        model::{ModelConfig, build},
+        model::{
+            ModelConfig, build,
+            graph::{Convolution, Init, Window},
+        },
     };
 
     fn cifar(name: &str) -> Graph {
@@ -216,6 +219,25 @@ mod tests {
         assert_eq!(svg.matches("rx=\"6\"").count(), graph.nodes.len() + 1);
         // Five identity shortcuts, and two curves around each of the three projected ones.
         assert_eq!(svg.matches("stroke=\"#98a2b3\" stroke-width").count(), 5 + 2 * 3);
+    }
+
+    #[test]
+    fn a_convolution_says_what_is_special_about_it() {
+        let input = ImageShape { height: 16, width: 16, channels: 4 };
+        let (mut graph, images) = Graph::new("special", input, false);
+        let plain = Convolution::new(8, Window::same(3, 2));
+        let convolution = Convolution { groups: 2, dilation: 2, ..plain };
+        let x = graph.convolution("c", images, convolution, Init::Zeros).expect("fits");
+        let x = graph.hard_swish("act", x);
+        let x = graph.silu("act2", x);
+        graph.relu6("act3", x);
+        let (text, svg) = (to_text(&graph), to_svg(&graph));
+        for part in
+            ["conv 3x3 / 2, dilation 2, 2 groups", "[?, 8, 7, 7]", "144", "7,056", "hard swish", "silu", "relu6"]
+        {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(svg.contains("conv 3x3 / 2, dilation 2, 2 groups"));
     }
 
     #[test]

@@ -74,8 +74,12 @@ pub enum Op {
         kernel: usize,
         /// Step of the window.
         stride: usize,
-        /// Zeros around the image.
-        padding: usize,
+        /// Zeros around the image: above and below, left and right.
+        padding: [[usize; 2]; 2],
+        /// Pixels from one place of the kernel to the next.
+        dilation: usize,
+        /// Parts that the channels of input and output are cut into; each part of the output sees its part of the input.
+        groups: usize,
         /// Whether a bias is added.
         bias: bool,
     },
@@ -83,6 +87,12 @@ pub enum Op {
     BatchNorm,
     /// `max(x, 0)`.
     Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// `x min(max(x + 3, 0), 6) / 6` (Howard et al. 2019).
+    HardSwish,
+    /// `x / (1 + e^-x)`, also called swish.
+    Silu,
     /// Gaussian error linear unit (Hendrycks and Gimpel 2016).
     Gelu,
     /// Sum of two inputs.
@@ -115,12 +125,22 @@ impl Op {
             Self::Input => "input".into(),
             Self::Normalize { per_pixel: false } => "normalize".into(),
             Self::Normalize { per_pixel: true } => "normalize per pixel".into(),
-            Self::Conv2d { kernel, stride, .. } => match stride {
-                1 => format!("conv {kernel}x{kernel}"),
-                _ => format!("conv {kernel}x{kernel} / {stride}"),
-            },
+            &Self::Conv2d { kernel, stride, dilation, groups, .. } => {
+                let mut label = format!("conv {kernel}x{kernel}");
+                for (number, before, after) in
+                    [(stride, " / ", ""), (dilation, ", dilation ", ""), (groups, ", ", " groups")]
+                {
+                    if number > 1 {
+                        label += &format!("{before}{number}{after}");
+                    }
+                }
+                label
+            }
             Self::BatchNorm => "batch norm".into(),
             Self::Relu => "relu".into(),
+            Self::Relu6 => "relu6".into(),
+            Self::HardSwish => "hard swish".into(),
+            Self::Silu => "silu".into(),
             Self::Gelu => "gelu".into(),
             Self::Add => "add".into(),
             Self::MaxPool { kernel, stride, .. } => format!("max pool {kernel}x{kernel} / {stride}"),
@@ -130,6 +150,11 @@ impl Op {
             Self::Linear => "linear".into(),
             Self::Scale(factor) => format!("scale by {factor:.4}"),
         }
+    }
+
+    /// Whether it bends every value by itself.
+    pub fn is_activation(&self) -> bool {
+        matches!(self, Self::Relu | Self::Relu6 | Self::HardSwish | Self::Silu | Self::Gelu)
     }
 }
 
@@ -166,7 +191,8 @@ pub enum Init {
     KaimingNormalFanOut,
     /// Uniform within `1 / sqrt(fan_in)` (torch's default for linear and convolution layers).
     UniformFanIn,
-    /// The first filters pass their channel through, the others are [`Init::UniformFanIn`] (airbench, Jordan 2024).
+    /// The first filters pass their channel through, the others are [`Init::UniformFanIn`] (airbench, Jordan 2024). Not for
+    /// groups.
     Dirac,
     /// Eigenvectors of the covariance of training patches, scaled to unit variance, and their negatives.
     Whitening,
@@ -177,7 +203,7 @@ pub enum Init {
 pub enum Layout {
     /// As in files.
     Plain,
-    /// `[kernel, kernel, in, out]` for the file's `[out, in, kernel, kernel]`.
+    /// `[kernel, kernel, in / groups, out]` for the file's `[out, in / groups, kernel, kernel]`.
     Filters,
     /// `[in, out]` for the file's `[out, in]`. Where the input is a flattened map, `pixels` is its height times its
     /// width: memory then counts features pixel by pixel, the file channel by channel. Otherwise it is 1.
@@ -194,7 +220,7 @@ pub enum Layout {
 pub struct ParameterSpec {
     /// `<node>.weight` and so on, as torchvision names it.
     pub name: String,
-    /// Shape in files, as torch has it: `[out, in, kernel, kernel]`, `[out, in]`, `[features]`.
+    /// Shape in files, as torch has it: `[out, in / groups, kernel, kernel]`, `[out, in]`, `[features]`.
     pub shape: Vec<usize>,
     /// How memory orders it.
     pub layout: Layout,
@@ -266,19 +292,30 @@ impl Graph {
         (graph, normalized)
     }
 
-    /// Adds a convolution. `init` sets its weights.
+    /// Adds a plain convolution. `init` sets its weights.
     pub fn conv2d(&mut self, name: &str, input: Value, filters: usize, window: Window, init: Init) -> Result<Value> {
-        let Window { kernel, stride, padding } = window;
+        self.convolution(name, input, Convolution::new(filters, window), init)
+    }
+
+    /// Adds a convolution of any kind. `init` sets its weights.
+    pub fn convolution(&mut self, name: &str, input: Value, convolution: Convolution, init: Init) -> Result<Value> {
+        let Convolution { filters, kernel, stride, padding, dilation, groups } = convolution;
         let Shape::Map { channels, height, width } = self.nodes[input].shape else {
             return Err(self.refuse(name, "a convolution needs a feature map"));
         };
-        let (height, width) = self.slide(name, [height, width], window)?;
+        if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+            let why = format!("{channels} channels and {filters} filters cannot both be cut into {groups} groups");
+            return Err(self.refuse(name, &why));
+        }
+        let (height, width) = self.slide(name, [height, width], kernel, stride, padding, dilation)?;
         let bias = init == Init::Whitening;
         let shape = Shape::Map { channels: filters, height, width };
-        let multiply_adds = (shape.len() * channels * kernel * kernel) as u64;
-        let node = self.push(name, Op::Conv2d { kernel, stride, padding, bias }, vec![input], shape, multiply_adds);
+        let seen = channels / groups;
+        let multiply_adds = (shape.len() * seen * kernel * kernel) as u64;
+        let op = Op::Conv2d { kernel, stride, padding, dilation, groups, bias };
+        let node = self.push(name, op, vec![input], shape, multiply_adds);
         let role = if init == Init::Whitening { Role::Fixed } else { Role::Weight };
-        self.parameter(node, "weight", vec![filters, channels, kernel, kernel], Layout::Filters, role, init);
+        self.parameter(node, "weight", vec![filters, seen, kernel, kernel], Layout::Filters, role, init);
         if bias {
             self.parameter(node, "bias", vec![filters], Layout::Plain, Role::Bias, Init::Zeros);
         }
@@ -302,6 +339,21 @@ impl Graph {
         self.push(name, Op::Relu, vec![input], self.nodes[input].shape, 0)
     }
 
+    /// Adds `min(max(x, 0), 6)`.
+    pub fn relu6(&mut self, name: &str, input: Value) -> Value {
+        self.push(name, Op::Relu6, vec![input], self.nodes[input].shape, 0)
+    }
+
+    /// Adds `x min(max(x + 3, 0), 6) / 6`.
+    pub fn hard_swish(&mut self, name: &str, input: Value) -> Value {
+        self.push(name, Op::HardSwish, vec![input], self.nodes[input].shape, 0)
+    }
+
+    /// Adds `x / (1 + e^-x)`.
+    pub fn silu(&mut self, name: &str, input: Value) -> Value {
+        self.push(name, Op::Silu, vec![input], self.nodes[input].shape, 0)
+    }
+
     /// Adds a Gaussian error linear unit.
     pub fn gelu(&mut self, name: &str, input: Value) -> Value {
         self.push(name, Op::Gelu, vec![input], self.nodes[input].shape, 0)
@@ -321,8 +373,8 @@ impl Graph {
         let Shape::Map { channels, height, width } = self.nodes[input].shape else {
             return Err(self.refuse(name, "pooling needs a feature map"));
         };
-        let (height, width) = self.slide(name, [height, width], window)?;
         let Window { kernel, stride, padding } = window;
+        let (height, width) = self.slide(name, [height, width], kernel, stride, [[padding; 2]; 2], 1)?;
         let op = Op::MaxPool { kernel, stride, padding };
         Ok(self.push(name, op, vec![input], Shape::Map { channels, height, width }, 0))
     }
@@ -383,7 +435,7 @@ impl Graph {
 
     /// Whether it is one linear layer on the pixels, whose weights can be shown as images.
     pub fn is_linear(&self) -> bool {
-        !self.nodes.iter().any(|n| matches!(n.op, Op::Conv2d { .. } | Op::Relu | Op::Gelu))
+        !self.nodes.iter().any(|n| matches!(n.op, Op::Conv2d { .. }) || n.op.is_activation())
     }
 
     /// Whether it has convolutions.
@@ -403,15 +455,24 @@ impl Graph {
     }
 
     /// Height and width that a window leaves.
-    fn slide(&self, name: &str, size: [usize; 2], window: Window) -> Result<(usize, usize)> {
-        let side = |length: usize| {
-            (length + 2 * window.padding).checked_sub(window.kernel).map(|rest| rest / window.stride + 1)
+    fn slide(
+        &self,
+        name: &str,
+        size: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: [[usize; 2]; 2],
+        dilation: usize,
+    ) -> Result<(usize, usize)> {
+        let reach = (kernel.max(1) - 1) * dilation;
+        let side = |length: usize, [before, behind]: [usize; 2]| {
+            let fits = kernel > 0 && stride > 0 && dilation > 0;
+            (length + before + behind).checked_sub(reach + 1).filter(|_| fits).map(|rest| rest / stride + 1)
         };
-        match (side(size[0]), side(size[1])) {
+        match (side(size[0], padding[0]), side(size[1], padding[1])) {
             (Some(height), Some(width)) => Ok((height, width)),
             _ => {
-                Err(self
-                    .refuse(name, &format!("a window of {} does not fit into {}x{}", window.kernel, size[0], size[1])))
+                Err(self.refuse(name, &format!("a window of {} does not fit into {}x{}", reach + 1, size[0], size[1])))
             }
         }
     }
@@ -445,5 +506,35 @@ impl Window {
     /// A window without padding.
     pub fn valid(kernel: usize, stride: usize) -> Self {
         Self { kernel, stride, padding: 0 }
+    }
+}
+
+/// A convolution of any kind; see [`Op::Conv2d`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// Channels of the output.
+    pub filters: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Zeros around the image: above and below, left and right.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one place of the kernel to the next.
+    pub dilation: usize,
+    /// Parts that the channels are cut into.
+    pub groups: usize,
+}
+
+impl Convolution {
+    /// A plain convolution.
+    pub fn new(filters: usize, window: Window) -> Self {
+        let Window { kernel, stride, padding } = window;
+        Self { filters, kernel, stride, padding: [[padding; 2]; 2], dilation: 1, groups: 1 }
+    }
+
+    /// A kernel for each channel.
+    pub fn depthwise(channels: usize, window: Window) -> Self {
+        Self { groups: channels, ..Self::new(channels, window) }
     }
 }

@@ -125,7 +125,10 @@ mod tests {
     use super::*;
     use crate::{
         image::ImageShape,
-        model::{ModelConfig, build},
+        model::{
+            ModelConfig, build,
+            graph::{Convolution, Window},
+        },
     };
 
     fn graph(name: &str) -> Graph {
@@ -151,6 +154,21 @@ mod tests {
         let memory = to_memory(spec, &file);
         // class 1, channel 2, row 3, column 4
         assert_eq!(memory[((3 * 10 + 4) * 3 + 2) * 4 + 1], file[270 + (2 * 9 + 3) * 10 + 4]);
+    }
+
+    #[test]
+    fn depthwise_weights_are_torchs_in_files() {
+        let input = ImageShape { height: 9, width: 9, channels: 3 };
+        let (mut graph, images) = Graph::new("depthwise", input, false);
+        let convolution = Convolution::depthwise(3, Window::same(5, 1));
+        graph.convolution("c", images, convolution, Init::UniformFanIn).expect("fits");
+        let spec = graph.parameters.iter().find(|p| p.name == "c.weight").expect("is there");
+        assert_eq!(spec.shape, [3, 1, 5, 5]);
+        let file: Vec<f32> = (0..spec.len()).map(|i| i as f32).collect();
+        let memory = to_memory(spec, &file);
+        // row 3, column 2, channel 1
+        assert_eq!(memory[(3 * 5 + 2) * 3 + 1], file[(5 + 3) * 5 + 2]);
+        assert_eq!(to_file(spec, &memory), file);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use percept_kernels::{self as kernels, Activation, NormShape};
 
-use super::{NORM_EPSILON, Network, Update, checked, forward::pixels};
+use super::{NORM_EPSILON, Network, Update, checked, forward::pixels, plan::activation};
 use crate::model::graph::Op;
 
 impl Network {
@@ -67,25 +67,20 @@ impl Network {
                 self.pool.give(gradient);
             }
             Op::BatchNorm => self.norm_gradient(index, Activation::Identity, batch, gradient, accumulate, gradients),
-            Op::Relu | Op::Gelu if self.plan.absorbed(&self.graph, index).is_some() => {
-                let activation = if op == Op::Relu { Activation::Relu } else { Activation::Gelu };
-                if self.graph.nodes[input].op == Op::BatchNorm {
-                    self.norm_gradient(input, activation, batch, gradient, accumulate, gradients);
-                } else {
-                    kernels::relu_gradient(self.values[index].as_deref().unwrap_or_default(), &mut gradient);
-                    self.pass_to_both(input, gradient, gradients);
+            Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => {
+                let Some(activation) = activation(&op) else { return };
+                match self.plan.absorbed(&self.graph, index) {
+                    Some(add) if self.graph.nodes[add].op == Op::Add => {
+                        kernels::relu_gradient(self.values[index].as_deref().unwrap_or_default(), &mut gradient);
+                        self.pass_to_both(add, gradient, gradients);
+                    }
+                    Some(norm) => self.norm_gradient(norm, activation, batch, gradient, accumulate, gradients),
+                    None => {
+                        let source = self.values[self.plan.origin[input]].as_deref().unwrap_or_default();
+                        kernels::activate_gradient(activation, source, &mut gradient);
+                        self.pass_on(input, gradient, gradients);
+                    }
                 }
-            }
-            Op::Relu => {
-                kernels::relu_gradient(self.values[index].as_deref().unwrap_or_default(), &mut gradient);
-                self.pass_on(input, gradient, gradients);
-            }
-            Op::Gelu => {
-                kernels::gelu_gradient(
-                    self.values[self.plan.origin[input]].as_deref().unwrap_or_default(),
-                    &mut gradient,
-                );
-                self.pass_on(input, gradient, gradients);
             }
             Op::Add => self.pass_to_both(index, gradient, gradients),
             Op::MaxPool { .. } => {

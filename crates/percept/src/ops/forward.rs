@@ -1,8 +1,14 @@
 //! The forward pass.
 
-use percept_kernels::{self as kernels, Activation, ConvShape, LinearInput, LinearShape, NormShape, PoolShape};
+use percept_kernels::{
+    self as kernels, Activation, ConvShape, LinearInput, LinearShape, NormShape, Padding, PoolShape,
+};
 
-use super::{NORM_EPSILON, NORM_MOMENTUM, Network, checked, plan::Chain, predictor::affine};
+use super::{
+    NORM_EPSILON, NORM_MOMENTUM, Network, checked,
+    plan::{Chain, activation},
+    predictor::affine,
+};
 use crate::model::graph::{Op, Shape};
 
 impl Network {
@@ -64,21 +70,17 @@ impl Network {
                 kernels::conv2d_with_statistics(&shape, input, weights, bias, output, mean, variance);
             }
             Op::BatchNorm => self.normalize(index, Activation::Identity, batch, training, output),
-            Op::Relu | Op::Gelu if self.plan.absorbed(&self.graph, index).is_some() => {
-                let activation = if node.op == Op::Relu { Activation::Relu } else { Activation::Gelu };
-                let owner = node.inputs[0];
-                if self.graph.nodes[owner].op == Op::Add {
-                    output.copy_from_slice(source(0));
-                    kernels::add_relu(output, source(1));
-                } else {
-                    self.normalize(owner, activation, batch, training, output);
+            op @ (Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu) => {
+                let Some(activation) = activation(op) else { return };
+                match self.plan.absorbed(&self.graph, index) {
+                    Some(add) if self.graph.nodes[add].op == Op::Add => {
+                        output.copy_from_slice(source(0));
+                        kernels::add_relu(output, source(1));
+                    }
+                    Some(norm) => self.normalize(norm, activation, batch, training, output),
+                    None => kernels::activate(activation, source(0), output),
                 }
             }
-            Op::Relu => {
-                output.copy_from_slice(source(0));
-                kernels::relu(output);
-            }
-            Op::Gelu => kernels::gelu(source(0), output),
             Op::Add => {
                 output.copy_from_slice(source(0));
                 kernels::add(output, source(1));
@@ -101,6 +103,9 @@ impl Network {
             }
             // Memory counts pixel by pixel either way; the weights' layout knows.
             Op::Flatten => output.copy_from_slice(source(0)),
+            Op::Linear if let Some(layer) = &self.prepared[index] => {
+                layer.run(batch, source(0), None, Activation::Identity, output);
+            }
             Op::Linear => {
                 let shape = self.linear_shape(index, batch);
                 let (weights, bias) = (parameter(0), Some(parameter(1)));
@@ -120,11 +125,10 @@ impl Network {
     /// A convolution whose norm is in its weights, with a residual and an activation.
     fn run_chain(&self, chain: &Chain, batch: usize, output: &mut [f32]) {
         let value = |index: usize| self.values[index].as_deref().unwrap_or_default();
-        let node = &self.graph.nodes[chain.conv];
-        let (input, weights) = (value(node.inputs[0]), &self.parameters.0[node.parameters[0]]);
-        let bias = Some(self.biases[chain.conv].as_slice()).filter(|bias| !bias.is_empty());
-        let shape = self.conv_shape(chain.conv, batch);
-        kernels::conv2d_fused(&shape, input, weights, bias, chain.residual.map(value), chain.activation, output);
+        let input = value(self.graph.nodes[chain.conv].inputs[0]);
+        if let Some(convolution) = &self.prepared[chain.conv] {
+            convolution.run(batch, input, chain.residual.map(value), chain.activation, output);
+        }
     }
 
     /// Batch norm and activation in one. While training, the running statistics move.
@@ -178,13 +182,16 @@ impl Network {
     pub(super) fn conv_shape(&self, index: usize, batch: usize) -> ConvShape {
         let node = &self.graph.nodes[index];
         let (height, width) = self.input_size(index);
-        let (kernel, stride, padding) = match node.op {
-            Op::Conv2d { kernel, stride, padding, .. } => (kernel, stride, padding),
-            _ => (1, 1, 0),
+        let (kernel, stride, padding, dilation, groups) = match node.op {
+            Op::Conv2d { kernel, stride, padding, dilation, groups, .. } => (kernel, stride, padding, dilation, groups),
+            _ => (1, 1, [[0; 2]; 2], 1, 1),
         };
+        let [[top, bottom], [left, right]] = padding;
+        let padding = Padding { top, bottom, left, right };
         let in_channels = self.graph.nodes[node.inputs[0]].shape.channels();
         let out_channels = node.shape.channels();
-        checked(ConvShape::new([batch, height, width, in_channels], out_channels, [kernel; 2], stride, padding))
+        let shape = ConvShape::new([batch, height, width, in_channels], out_channels, [kernel; 2], stride, padding);
+        checked(shape.and_then(|shape| shape.with_dilation(dilation)?.with_groups(groups)))
     }
 
     pub(super) fn pool_shape(&self, index: usize, batch: usize) -> PoolShape {

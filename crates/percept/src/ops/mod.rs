@@ -14,6 +14,7 @@ mod tests;
 use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
+use kernels::PreparedConv;
 pub use kernels::{Targets, Update};
 use plan::Plan;
 use pool::Pool;
@@ -35,10 +36,10 @@ pub struct Network {
     /// What each node gave, while someone still needs it.
     values: Vec<Option<Vec<f32>>>,
     saved: Vec<Saved>,
-    /// Prediction only: the bias of each convolution, its norm folded in.
-    biases: Vec<Vec<f32>>,
     /// Multipliers and offsets of a linear layer that normalises the images itself.
     factors: [Vec<f32>; 2],
+    /// Prediction only: convolutions, with their norms folded in, and linear layers, ready to run.
+    prepared: Vec<Option<PreparedConv>>,
     pool: Pool,
 }
 
@@ -85,8 +86,8 @@ impl Network {
             gradients: Vec::new(),
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
-            biases: Vec::new(),
             factors: Default::default(),
+            prepared: graph.nodes.iter().map(|_| None).collect(),
             pool: Pool::default(),
             plan,
             graph,

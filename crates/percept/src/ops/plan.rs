@@ -69,9 +69,10 @@ impl Plan {
                         let inputs = &graph.nodes[next].inputs;
                         chain.residual = Some(if inputs[0] == last { inputs[1] } else { inputs[0] });
                     }
-                    Op::Relu => chain.activation = Activation::Relu,
-                    Op::Gelu => chain.activation = Activation::Gelu,
-                    _ => break,
+                    ref op => match activation(op) {
+                        Some(activation) => chain.activation = activation,
+                        None => break,
+                    },
                 }
                 plan.absorbed_by[last] = Some(next);
                 last = next;
@@ -148,10 +149,11 @@ impl Plan {
     fn fuse_activations(&mut self, graph: &Graph, consumers: &[Vec<usize>]) {
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(&input) = node.inputs.first() else { continue };
-            let fuses = matches!(
-                (&node.op, &graph.nodes[input].op),
-                (Op::Relu | Op::Gelu, Op::BatchNorm) | (Op::Relu, Op::Add)
-            );
+            let fuses = match graph.nodes[input].op {
+                Op::BatchNorm => node.op.is_activation(),
+                Op::Add => node.op == Op::Relu,
+                _ => false,
+            };
             let is_free = self.chains[index].is_none() && self.chains[input].is_none();
             if fuses && is_free && consumers[input].len() == 1 {
                 self.absorbed_by[input] = Some(index);
@@ -171,6 +173,18 @@ impl Plan {
     /// The node whose work this activation does beside its own.
     pub fn absorbed(&self, graph: &Graph, index: usize) -> Option<usize> {
         graph.nodes[index].inputs.first().copied().filter(|&input| self.absorbed_by[input] == Some(index))
+    }
+}
+
+/// What an activation is to the kernels.
+pub(super) fn activation(op: &Op) -> Option<Activation> {
+    match op {
+        Op::Relu => Some(Activation::Relu),
+        Op::Relu6 => Some(Activation::Relu6),
+        Op::HardSwish => Some(Activation::HardSwish),
+        Op::Silu => Some(Activation::Silu),
+        Op::Gelu => Some(Activation::Gelu),
+        _ => None,
     }
 }
 

@@ -1,10 +1,15 @@
 //! A network that only predicts: norms are folded into the convolutions before them, and what follows a convolution
-//! runs with it.
+//! runs with it; weights are brought into the form that is computed with once.
 
-use super::{NORM_EPSILON, Network, plan::Plan};
+use percept_kernels::{ConvShape, LinearShape, PreparedConv};
+
+use super::{
+    NORM_EPSILON, Network, checked,
+    plan::{Chain, Plan},
+};
 use crate::{
     image::Views,
-    model::{Graph, Parameters},
+    model::{Graph, Parameters, graph::Op},
 };
 
 /// A network with the numbers of one moment, ready to predict.
@@ -17,26 +22,18 @@ pub struct Predictor {
 
 impl Predictor {
     /// A predictor of `graph` with these numbers.
-    pub fn new(graph: Graph, mut parameters: Parameters) -> Self {
+    pub fn new(graph: Graph, parameters: Parameters) -> Self {
         let plan = Plan::prediction(&graph);
-        let mut biases = vec![Vec::new(); graph.nodes.len()];
-        for chain in plan.chains.iter().flatten() {
-            let own = &graph.nodes[chain.conv].parameters;
-            let mut bias = own.get(1).map(|&bias| parameters.0[bias].clone()).unwrap_or_default();
-            if let Some(norm) = chain.norm {
-                let [multiplier, offset] = affine(&parameters, &graph.nodes[norm].parameters);
-                let weights = &mut parameters.0[own[0]];
-                for row in weights.chunks_exact_mut(multiplier.len()) {
-                    row.iter_mut().zip(&multiplier).for_each(|(weight, multiplier)| *weight *= multiplier);
-                }
-                bias.resize(multiplier.len(), 0.0);
-                let moved = bias.iter().zip(&multiplier).zip(&offset);
-                bias = moved.map(|((bias, multiplier), offset)| bias * multiplier + offset).collect();
-            }
-            biases[chain.conv] = bias;
-        }
         let mut network = Network::with_plan(graph, parameters, plan);
-        network.biases = biases;
+        for chain in network.plan.chains.clone().into_iter().flatten() {
+            network.prepared[chain.conv] = Some(network.prepare_chain(&chain));
+        }
+        for index in 0..network.graph.nodes.len() {
+            // One that reads bytes is as fast as it is: its inputs are many, its weights are read once.
+            if network.graph.nodes[index].op == Op::Linear && network.plan.normalizes[index].is_none() {
+                network.prepared[index] = Some(network.prepare_linear(index));
+            }
+        }
         Self { network, views: Views::One, shown: Vec::new() }
     }
 
@@ -74,6 +71,38 @@ impl Predictor {
             network.pool.give(logits);
         }
         sum
+    }
+}
+
+impl Network {
+    /// Takes the weights of a convolution out of the parameters and folds its norm into them.
+    fn prepare_chain(&mut self, chain: &Chain) -> PreparedConv {
+        let shape = self.conv_shape(chain.conv, 1);
+        let [mut weights, mut bias] = self.take_parameters(chain.conv);
+        if let Some(norm) = chain.norm {
+            let [multiplier, offset] = affine(&self.parameters, &self.graph.nodes[norm].parameters);
+            for row in weights.chunks_exact_mut(multiplier.len()) {
+                row.iter_mut().zip(&multiplier).for_each(|(weight, multiplier)| *weight *= multiplier);
+            }
+            bias.resize(multiplier.len(), 0.0);
+            let moved = bias.iter().zip(&multiplier).zip(&offset);
+            bias = moved.map(|((bias, multiplier), offset)| bias * multiplier + offset).collect();
+        }
+        PreparedConv::new(shape, weights, Some(bias).filter(|bias| !bias.is_empty()))
+    }
+
+    /// The same for a linear layer, which is a convolution on images of one pixel.
+    fn prepare_linear(&mut self, index: usize) -> PreparedConv {
+        let LinearShape { inputs, outputs, .. } = self.linear_shape(index, 1);
+        let [weights, bias] = self.take_parameters(index);
+        PreparedConv::new(checked(ConvShape::new([1, 1, 1, inputs], outputs, [1, 1], 1, 0)), weights, Some(bias))
+    }
+
+    /// Weights and bias of a node, which nobody else has; no bias is empty.
+    fn take_parameters(&mut self, index: usize) -> [Vec<f32>; 2] {
+        let own = self.graph.nodes[index].parameters.clone();
+        let mut take = |place: usize| own.get(place).map(|&p| std::mem::take(&mut self.parameters.0[p]));
+        [0, 1].map(|place| take(place).unwrap_or_default())
     }
 }
 

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     image::ImageShape,
-    model::{self, ModelConfig, graph::Role},
+    model::{
+        self, ModelConfig,
+        graph::{Convolution, Init, Role, Window},
+    },
 };
 
 const CLASSES: usize = 3;
@@ -13,6 +16,10 @@ const BATCH: usize = 5;
 fn network(name: &str, side: usize, channels: usize) -> Network {
     let input = ImageShape { height: side, width: side, channels };
     let graph = model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 7, per_pixel: false }).unwrap();
+    network_of(graph)
+}
+
+fn network_of(graph: Graph) -> Network {
     let mut parameters = Parameters::initialize(&graph, 3);
     for (spec, values) in graph.parameters.iter().zip(&mut parameters.0) {
         for (index, value) in values.iter_mut().enumerate() {
@@ -27,6 +34,35 @@ fn network(name: &str, side: usize, channels: usize) -> Network {
         }
     }
     Network::new(graph, parameters)
+}
+
+/// What the families above do not have: depthwise convolutions around a residual, groups, dilation, padding that
+/// differs from side to side, and every activation, with a norm before it and without.
+fn mixed_graph() -> Graph {
+    let input = ImageShape { height: 11, width: 10, channels: 3 };
+    let (mut graph, images) = Graph::new("mixed", input, false);
+    let init = Init::UniformFanIn;
+    let uneven = Convolution { padding: [[0, 1], [1, 0]], ..Convolution::new(12, Window::same(3, 2)) };
+    let x = graph.convolution("stem", images, uneven, init).unwrap();
+    let x = graph.batch_norm("stem.norm", x, Role::Scale);
+    let stem = graph.hard_swish("stem.act", x);
+    let x = graph.convolution("depthwise", stem, Convolution::depthwise(12, Window::same(3, 1)), init).unwrap();
+    let x = graph.batch_norm("depthwise.norm", x, Role::Scale);
+    let x = graph.silu("depthwise.act", x);
+    let x = graph.conv2d("project", x, 12, Window::valid(1, 1), init).unwrap();
+    let x = graph.batch_norm("project.norm", x, Role::Scale);
+    let x = graph.add("sum", x, stem).unwrap();
+    let groups =
+        Convolution { groups: 2, dilation: 2, ..Convolution::new(8, Window { padding: 2, ..Window::same(3, 1) }) };
+    let x = graph.convolution("groups", x, groups, init).unwrap();
+    let x = graph.relu6("groups.act", x);
+    let x = graph.convolution("wide", x, Convolution::depthwise(8, Window::same(5, 2)), init).unwrap();
+    let x = graph.silu("wide.act", x);
+    let x = graph.global_average_pool("pool", x);
+    let x = graph.linear("hidden", x, 9, init).unwrap();
+    let x = graph.hard_swish("hidden.act", x);
+    graph.linear("fc", x, CLASSES, init).unwrap();
+    graph
 }
 
 fn images(network: &Network, count: usize) -> Vec<u8> {
@@ -65,33 +101,38 @@ fn gradients_are_the_slopes_of_the_loss() {
     for (name, side, channels) in
         [("softmax", 5, 3), ("mlp", 5, 1), ("cnn", 13, 3), ("cnn6", 11, 1), ("resnet18", 9, 3)]
     {
-        let mut network = network(name, side, channels);
-        let images = images(&network, BATCH);
-        loss(&mut network, &images);
-        let gradients = network.gradients.clone();
-        for (parameter, gradient) in gradients.iter().enumerate() {
-            let spec = network.graph().parameters[parameter].clone();
-            // The blocks of a residual network repeat: a third of its parameters meets every operation.
-            if !spec.role.is_trained() || (name == "resnet18" && parameter % 3 != 0) {
-                continue;
-            }
-            // Along the gradient, where the slope is its length, and along another direction of length one.
-            let norm = length(gradient);
-            let along: Vec<f32> = gradient.iter().map(|g| g / norm.max(1e-12)).collect();
-            let mut across: Vec<f32> = (0..gradient.len()).map(|i| ((i * 29 + 5) % 17) as f32 / 17.0 - 0.4).collect();
-            let across_norm = length(&across);
-            across.iter_mut().for_each(|d| *d /= across_norm);
-            let expected = gradient.iter().zip(&across).map(|(g, d)| f64::from(g * d)).sum::<f64>();
-            let scale = length(&network.parameters.0[parameter]).max(0.1);
-            for (direction, expected) in [(&along, f64::from(norm)), (&across, expected)] {
-                // ReLU and pooling have kinks and f32 rounds: of several steps one must fit.
-                let mut found = Vec::new();
-                let fits = [1e-2, 1e-3, 1e-4, 1e-5].iter().any(|step| {
-                    found.push(slope(&mut network, &images, parameter, direction, step * scale));
-                    (found[found.len() - 1] - expected).abs() <= 0.03 * f64::from(norm) + 2e-4
-                });
-                assert!(fits, "{name}: {} has slope {found:?}, not {expected}", spec.name);
-            }
+        compare_with_slopes(network(name, side, channels));
+    }
+    compare_with_slopes(network_of(mixed_graph()));
+}
+
+fn compare_with_slopes(mut network: Network) {
+    let name = network.graph().name.clone();
+    let images = images(&network, BATCH);
+    loss(&mut network, &images);
+    let gradients = network.gradients.clone();
+    for (parameter, gradient) in gradients.iter().enumerate() {
+        let spec = network.graph().parameters[parameter].clone();
+        // The blocks of a residual network repeat: a third of its parameters meets every operation.
+        if !spec.role.is_trained() || (name == "resnet18" && parameter % 3 != 0) {
+            continue;
+        }
+        // Along the gradient, where the slope is its length, and along another direction of length one.
+        let norm = length(gradient);
+        let along: Vec<f32> = gradient.iter().map(|g| g / norm.max(1e-12)).collect();
+        let mut across: Vec<f32> = (0..gradient.len()).map(|i| ((i * 29 + 5) % 17) as f32 / 17.0 - 0.4).collect();
+        let across_norm = length(&across);
+        across.iter_mut().for_each(|d| *d /= across_norm);
+        let expected = gradient.iter().zip(&across).map(|(g, d)| f64::from(g * d)).sum::<f64>();
+        let scale = length(&network.parameters.0[parameter]).max(0.1);
+        for (direction, expected) in [(&along, f64::from(norm)), (&across, expected)] {
+            // ReLU and pooling have kinks and f32 rounds: of several steps one must fit.
+            let mut found = Vec::new();
+            let fits = [1e-2, 1e-3, 1e-4, 1e-5].iter().any(|step| {
+                found.push(slope(&mut network, &images, parameter, direction, step * scale));
+                (found[found.len() - 1] - expected).abs() <= 0.03 * f64::from(norm) + 2e-4
+            });
+            assert!(fits, "{name}: {} has slope {found:?}, not {expected}", spec.name);
         }
     }
 }
@@ -131,8 +172,9 @@ fn a_prediction_does_not_depend_on_its_batch() {
 
 #[test]
 fn folding_changes_no_prediction() {
-    for model in &model::MODELS {
-        let mut network = network(model.name, 17, 3);
+    let families = model::MODELS.iter().map(|model| network(model.name, 17, 3));
+    for mut network in families.chain([network_of(mixed_graph())]) {
+        let name = network.graph().name.clone();
         let images = images(&network, BATCH);
         loss(&mut network, &images); // running statistics that are not the first ones
         let folded = network.predictor().infer(&images);
@@ -141,11 +183,23 @@ fn folding_changes_no_prediction() {
         // Dozens of layers of random numbers enlarge what rounding does.
         let largest = plain.iter().fold(1f32, |largest, logit| largest.max(logit.abs()));
         for (plain, folded) in plain.iter().zip(&folded) {
-            assert!((plain - folded).abs() < 5e-3 * largest, "{}: {plain} {folded}", model.name);
+            assert!((plain - folded).abs() < 5e-3 * largest, "{name}: {plain} {folded}");
         }
         let absorbed = network.predictor().network.plan.absorbed_by.iter().flatten().count();
-        assert_eq!(absorbed > 0, network.graph().is_convolutional(), "{}", model.name);
+        assert_eq!(absorbed > 0, network.graph().is_convolutional(), "{name}");
     }
+}
+
+#[test]
+fn what_no_graph_can_hold_is_refused_with_its_numbers() {
+    let input = ImageShape { height: 6, width: 6, channels: 3 };
+    let (mut graph, images) = Graph::new("odd", input, false);
+    let mut refused =
+        |convolution: Convolution| graph.convolution("c", images, convolution, Init::Zeros).unwrap_err().to_string();
+    let groups = refused(Convolution { groups: 2, ..Convolution::new(8, Window::same(3, 1)) });
+    assert!(groups.contains("c: 3 channels and 8 filters cannot both be cut into 2 groups"), "{groups}");
+    let dilation = refused(Convolution { dilation: 4, ..Convolution::new(8, Window::same(3, 1)) });
+    assert!(dilation.contains("c: a window of 9 does not fit into 6x6"), "{dilation}");
 }
 
 #[test]

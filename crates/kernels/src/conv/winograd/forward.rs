@@ -18,6 +18,8 @@ pub(crate) struct Convolution<'a, R> {
     pub(crate) batch: usize,
     pub(crate) patches: Patches<'a>,
     pub(crate) weights: &'a R,
+    /// The weights, transformed before.
+    pub(crate) transformed: Option<&'a TransformedWeights>,
     pub(crate) epilogue: Epilogue<'a>,
     pub(crate) out_channels: usize,
 }
@@ -59,7 +61,7 @@ impl Cut {
 }
 
 /// The transformed weights: for each pass of output channels, for each plane, panels of them.
-struct Weights {
+pub(crate) struct TransformedWeights {
     values: Scratch,
     /// From one plane to the next: of a whole pass.
     plane: usize,
@@ -83,13 +85,17 @@ impl<R: Right> Convolution<'_, R> {
         if blocks == 0 {
             return;
         }
-        let weights = self.transform_weights();
+        let own = self.transformed.is_none().then(|| {
+            let channels = [self.patches.channels, self.out_channels];
+            TransformedWeights::new(self.kernel, self.transforms, self.weights, channels)
+        });
+        let Some(weights) = self.transformed.or(own.as_ref()) else { return };
         let output = SharedMut::new(output);
         parallel::for_each(blocks * self.out_channels.div_ceil(cut.channels), |task| {
             let (block, part) = (task % blocks, task / blocks * cut.channels);
             let channels = part..self.out_channels.min(part + cut.channels);
             // SAFETY: every task has tiles or channels of its own.
-            unsafe { self.compute(block, cut.range(block), channels, &weights, output) };
+            unsafe { self.compute(block, cut.range(block), channels, weights, output) };
         });
     }
 
@@ -102,7 +108,7 @@ impl<R: Right> Convolution<'_, R> {
         block: usize,
         range: Range<usize>,
         channels: Range<usize>,
-        weights: &Weights,
+        weights: &TransformedWeights,
         output: SharedMut<'_, f32>,
     ) {
         let (inputs, outputs) = (self.input_tiles(), self.output_tiles());
@@ -194,10 +200,23 @@ impl<R: Right> Convolution<'_, R> {
         }
         Cut { all: tiles, tiles: block, channels }
     }
+}
 
-    fn transform_weights(&self) -> Weights {
-        let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
-        let panels = self.out_channels.div_ceil(width);
+impl TransformedWeights {
+    /// A copy that stays.
+    pub(crate) fn lasting(&self) -> Self {
+        Self { values: self.values.lasting(), plane: self.plane }
+    }
+
+    /// Transforms `weights` between input and output channels.
+    pub(crate) fn new(
+        kernel: &MicroKernel,
+        transforms: &Transforms,
+        weights: &impl Right,
+        [ins, outs]: [usize; 2],
+    ) -> Self {
+        let (width, count) = (kernel.columns, transforms.inputs * transforms.inputs);
+        let panels = outs.div_ceil(width);
         let in_pass = panels.min(PASS / width);
         // An odd number of lines, as in `Planes`.
         let plane = ((in_pass * width * ins).div_ceil(LINE) | 1) * LINE;
@@ -207,16 +226,16 @@ impl<R: Right> Convolution<'_, R> {
         parallel::for_each(panels * pieces, |task| {
             let (panel, piece) = (task / pieces, task % pieces * WEIGHT_CHANNELS);
             let channels = piece..ins.min(piece + WEIGHT_CHANNELS);
-            let columns = panel * width..self.out_channels.min((panel + 1) * width);
+            let columns = panel * width..outs.min((panel + 1) * width);
             let length = channels.len() * width;
             let mut taps = Scratch::take(9 * length);
             for (tap, part) in taps.chunks_exact_mut(length).enumerate() {
                 let steps = tap * ins + channels.start..tap * ins + channels.end;
-                self.weights.pack(steps, columns.clone(), width, length, part);
+                weights.pack(steps, columns.clone(), width, length, part);
             }
             let (pass, panel) = (panel / in_pass, panel % in_pass);
             let start = pass * count * plane + panel * width * ins + channels.start * width;
-            let size = self.transforms.inputs;
+            let size = transforms.inputs;
             // `pointer` checks that the last of the values is in the buffer.
             let _ = shared.pointer(start + (count - 1) * plane + length);
             let row = |row: usize| shared.pointer(start).wrapping_add(row * size * plane);
@@ -226,8 +245,8 @@ impl<R: Right> Convolution<'_, R> {
             let from = Grid { rows: std::array::from_fn(row), step: length, inside: [0, 3], outside: taps.as_ptr() };
             // SAFETY: each of the nine taps and of the planes has `length` values, at least one panel; no other task
             // has this panel, or this run of channels of it.
-            unsafe { (self.transforms.weights)(&from, &into, length) };
+            unsafe { (transforms.weights)(&from, &into, length) };
         });
-        Weights { values, plane }
+        Self { values, plane }
     }
 }

@@ -45,7 +45,7 @@ impl WeightGradient<'_> {
             image: [shape.height, shape.width],
             channels: shape.in_channels,
             lanes: self.kernel.columns / 2,
-            origin: [-(shape.padding as isize); 2],
+            origin: [-(shape.padding.top as isize), -(shape.padding.left as isize)],
             size,
             step: outputs,
             grid: out.map(|pixels| pixels.div_ceil(outputs)),

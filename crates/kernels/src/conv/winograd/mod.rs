@@ -12,5 +12,5 @@ mod forward;
 mod gradient;
 mod tiles;
 
-pub(super) use forward::Convolution;
+pub(super) use forward::{Convolution, TransformedWeights};
 pub(super) use gradient::WeightGradient;
