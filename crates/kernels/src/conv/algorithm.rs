@@ -127,11 +127,13 @@ impl Algorithm {
         let tiles = (batch * out[0].div_ceil(outputs) * out[1].div_ceil(outputs)).max(FEW) as f64;
         let weights = (outputs + 2).pow(2) as f64 * from * into;
         let channels = read * from.max(VECTOR as f64) + write * into;
-        let transform = match prepared {
+        let transform = from * into * if 4.0 * weights > CACHE_BYTES { 400.0 } else { 200.0 };
+        let ready = match prepared {
             Some(prepared) if prepared == self => read_cost(weights),
-            _ => from * into * if 4.0 * weights > CACHE_BYTES { 400.0 } else { 200.0 },
+            Some(_) => transform + read_cost(weights),
+            None => transform,
         };
-        tiles * (slower * weights + channels) + transform
+        tiles * (slower * weights + channels) + ready
     }
 }
 
@@ -177,6 +179,11 @@ mod tests {
             assert_eq!(prepared(size, ins, outs), Algorithm::Winograd4, "{size} {ins}");
         }
         assert_eq!(prepared(8, 256, 256), Algorithm::Winograd2);
+        for (size, channels) in [(32, 3), (8, 64), (8, 128), (8, 256), (4, 512), (2, 512)] {
+            let shape = ConvShape::new([1, size, size, channels], 128, [3, 3], 1, 1).expect("a shape");
+            let kept = Algorithm::to_prepare(&shape);
+            assert_eq!(Algorithm::of_prepared(&shape, kept), kept, "{size} {channels}: prepared and then not used");
+        }
         assert_eq!(prepared(4, 512, 512), Algorithm::Direct);
     }
 
