@@ -163,8 +163,11 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             let first = column * self.sizes[0];
             // SAFETY: the caller's promise.
             let into = unsafe { c.range(first + rows.start..first + rows.end) };
-            for (into, from) in into.iter_mut().zip(block[index..].iter().step_by(width)) {
-                *into = if self.accumulate { *into + from } else { *from };
+            let values = block.chunks_exact(width).map(|row| row[index]);
+            if self.accumulate {
+                into.iter_mut().zip(values).for_each(|(into, value)| *into += value);
+            } else {
+                into.iter_mut().zip(values).for_each(|(into, value)| *into = value);
             }
         }
     }

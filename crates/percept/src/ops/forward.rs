@@ -170,13 +170,19 @@ impl Network {
         let Some(&normalize) = self.plan.normalizes.iter().flatten().next() else { return };
         let node = &self.graph.nodes[normalize];
         let [means, deviations] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
+        let channels = means.len();
+        for factors in &mut self.factors {
+            factors.resize(node.shape.len(), 0.0);
+        }
         let [multipliers, offsets] = &mut self.factors;
-        let length = node.shape.len();
-        multipliers.clear();
-        offsets.clear();
-        multipliers.extend(deviations.iter().map(|deviation| 1.0 / deviation).cycle().take(length));
-        offsets
-            .extend(means.iter().zip(&*multipliers).map(|(mean, multiplier)| -mean * multiplier).cycle().take(length));
+        for (channel, (mean, deviation)) in means.iter().zip(deviations).enumerate() {
+            multipliers[channel] = 1.0 / deviation;
+            offsets[channel] = -mean * multipliers[channel];
+        }
+        for factors in &mut self.factors {
+            let (first, rest) = factors.split_at_mut(channels);
+            rest.chunks_exact_mut(channels).for_each(|part| part.copy_from_slice(first));
+        }
     }
 
     pub(super) fn conv_shape(&self, index: usize, batch: usize) -> ConvShape {
