@@ -143,7 +143,7 @@ def build(images):
         layers += group(inputs, outputs)
         inputs = outputs
     head = nn.Linear(inputs, 10, bias=False)
-    nn.init.normal_(head.weight, std=inputs**-0.5)
+    nn.init.normal_(head.weight)
     model = nn.Sequential(*layers, nn.MaxPool2d(3), nn.Flatten(), head, Scale())
     return model.to(memory_format=torch.channels_last)
 

@@ -9,6 +9,7 @@ all threads. OpenVINO, f32: its latency hint is one request at a time on all thr
 many requests share the threads, and a step is four rounds of them.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -35,7 +36,8 @@ def exported(arguments):
         FOLDER.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new.onnx")
         images = torch.rand(arguments.batch, 3, 32, 32)
-        torch.onnx.export(model, (images,), new, input_names=["images"], dynamo=True, external_data=False)
+        with contextlib.redirect_stdout(sys.stderr):
+            torch.onnx.export(model, (images,), new, input_names=["images"], dynamo=True, external_data=False)
         new.replace(file)
     return file
 

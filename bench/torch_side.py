@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from networks import WORKLOADS
 from side import CLASSES, parse, serve
+from torch._inductor import config as inductor
 
 VARIANTS = ["nchw", "nhwc", "flat", "nchw-compiled", "nhwc-compiled", "flat-compiled"]
 STEPS_OF_MEMORY = 3
@@ -61,10 +62,8 @@ class Task:
     def predictor(self):
         model = self.placed(self.build()).eval()
         if self.compiled:
-            import torch._inductor.config
-
             # Folds norms and packs weights ahead: the fastest that it offers.
-            torch._inductor.config.freezing = True
+            inductor.freezing = True
             model = torch.compile(model)
 
         def step():
