@@ -97,8 +97,8 @@ class Speed:
     def share_of_peak(self):
         if "Percept" not in self.sides:
             return ""
-        peak = max(self.entry["peak"], self.entry["peak_after"])
-        return f"{1e-7 * self.middle['Percept'] * self.sides['Percept']['flops_per_image'] / peak:.0f} %"
+        flops = self.middle["Percept"] * self.sides["Percept"]["flops_per_image"]
+        return f"{1e-7 * flops / self.entry['peak']:.0f} %"
 
 
 def bar_cell(bar, met):
@@ -113,12 +113,20 @@ def speed_rows(works, peers, entries):
             speed = Speed(work, entry)
             name = work.name + (" bf16" if work.precision == "bf16" else "")
             cells = [speed.cell(peer) for peer in ("Percept", *peers)]
-            rows.append([name, *cells, *speed.ratio(), speed.share_of_peak(), f"{entry['load']}"])
+            rows.append(
+                [
+                    name,
+                    *cells,
+                    *speed.ratio(),
+                    speed.share_of_peak(),
+                    "" if entry["load"] is None else f"{entry['load']:g}",
+                ]
+            )
     return rows
 
 
 def speed_table(works, peers):
-    head = ["", "Percept", *peers, "ratio to the fastest", "spread", "bar", "share of peak", "load"]
+    head = ["workload", "Percept", *peers, "ratio to the fastest", "spread", "bar", "share of peak", "busy"]
     return per_machine(lambda entries, _: table(head, speed_rows(works, peers, entries)))
 
 

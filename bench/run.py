@@ -8,9 +8,10 @@ Peers, each of them optional (what is missing is named in the page):
   a C++ compiler                                                            torch.compile
   cargo, which builds bench/burn, a workspace of its own                    Burn
 
-Nothing else should run meanwhile; the load before each session is kept. All parts take about 25 minutes on two cores.
-A part or a workload may be measured again alone: what was measured is kept in bench/results, and the page is made from
-that (`--part page` makes it and measures nothing). Whole trainings on CIFAR-10 are measured by bench/cifar10.py.
+Nothing else should run meanwhile: how busy the machine was before each session stands in the page. All parts take less
+than 25 minutes on two cores. A part or a workload may be measured again alone: what was measured is kept in
+bench/results, and the page is made from that (`--part page` makes it and measures nothing). Whole trainings on CIFAR-10
+are measured by bench/cifar10.py.
 """
 
 import argparse
@@ -80,9 +81,10 @@ def measure_speed(work, arguments):
     common += ["--milliseconds", str(arguments.milliseconds)]
     sides = {"Percept": percept(work, arguments.threads, *common[2:])}
     sides |= {name: command + common for name, command in peers(work, arguments).items()}
-    entry = {"load": results.load(), "threads": arguments.threads, "peak": peak(arguments.threads)}
+    entry = {"load": results.load(), "threads": arguments.threads}
+    before = peak(arguments.threads)
     done, failures = take_turns(sides, arguments.rounds, ROOT, say)
-    entry |= {"sides": done, "failures": failures, "peak_after": peak(arguments.threads)}
+    entry |= {"sides": done, "failures": failures, "peak": max(before, peak(arguments.threads))}
     results.keep(key_of(work), entry)
 
 
@@ -114,15 +116,18 @@ def measure_memory(work, arguments):
 
 def measure_growth(growth, arguments):
     """One session of Percept alone, at each of several sizes."""
-    sides, peaks = {}, {}
-    for value in growth.values(arguments.threads):
-        threads = value if growth.flag == "--threads" else arguments.threads
-        more = [] if growth.flag == "--threads" else [growth.flag, str(value)]
-        sides[str(value)] = percept(growth, threads, *more, "--milliseconds", str(arguments.milliseconds))
-        peaks[str(value)] = peak(threads)
-    entry = {"load": results.load(), "threads": arguments.threads, "peaks": peaks}
+    by_threads = growth.flag == "--threads"
+    sides, threads = {}, {}
+    for size in map(str, growth.values(arguments.threads)):
+        threads[size] = int(size) if by_threads else arguments.threads
+        more = [] if by_threads else [growth.flag, size]
+        sides[size] = percept(growth, threads[size], *more, "--milliseconds", str(arguments.milliseconds))
+    entry = {"load": results.load(), "threads": arguments.threads}
+    before = {count: peak(count) for count in threads.values()}
     done, failures = take_turns(sides, arguments.rounds, ROOT, say)
-    results.keep(key_of(growth), entry | {"sides": done, "failures": failures})
+    peaks = {count: max(before[count], peak(count)) for count in before}
+    entry |= {"sides": done, "failures": failures, "peaks": {size: peaks[threads[size]] for size in sides}}
+    results.keep(key_of(growth), entry)
 
 
 PARTS = {
@@ -140,7 +145,7 @@ def parse():
     parser.add_argument("--only", nargs="+", help="names of workloads: softmax, mlp, cnn6, resnet18")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--milliseconds", type=int, default=1500, help="length of one turn")
+    parser.add_argument("--milliseconds", type=int, default=1000, help="length of one turn")
     parser.add_argument("--without-burn", action="store_true", help="spares building it")
     return parser.parse_args()
 
@@ -160,6 +165,7 @@ def main():
                 measure(work, arguments)
             except (Failed, OSError, subprocess.SubprocessError) as error:
                 say(f"  {key_of(work)} failed: {error}")
+            page.write()  # Now, so that stopping loses nothing.
     page.write()
     say("wrote docs/benchmarks.md")
 

@@ -84,6 +84,8 @@ def take_turns(commands, rounds, folder, say):
     finally:
         for side in sides.values():
             side.close()
+    for side in sides.values():
+        side.facts.pop("ready", None)
     done = {name: {**side.facts, "turns": side.turns} for name, side in sides.items() if name not in failures}
     return done, failures
 

@@ -2,7 +2,7 @@
 //! use. Percept's side of `bench/run.py`.
 //!
 //! `cargo run --release -p percept --example throughput -- WORKLOAD train|infer|memory`
-//! ` [--threads 2] [--batch N] [--size 32] [--width 100] [--milliseconds 2000] [--ask]`
+//! `[--threads 2] [--batch N] [--size 32] [--width 100] [--precision f32] [--milliseconds 2000] [--ask]`
 //!
 //! Prints what it runs and then one turn, each as a line of JSON; times are milliseconds a step. With `--ask` it takes
 //! a turn for every line of standard input instead, so that several programs can take theirs one after the other.
@@ -36,9 +36,13 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn text(&self, name: &str) -> Option<&str> {
+        let place = self.all.iter().position(|argument| argument == name)?;
+        self.all.get(place + 1).map(String::as_str)
+    }
+
     fn number(&self, name: &str, usual: usize) -> usize {
-        let place = self.all.iter().position(|argument| argument == name);
-        place.and_then(|place| self.all.get(place + 1)?.parse().ok()).unwrap_or(usual)
+        self.text(name).map_or(usual, |text| text.parse().expect("a number after the flag"))
     }
 }
 
@@ -58,6 +62,9 @@ fn main() -> io::Result<()> {
         eprintln!("usage: throughput WORKLOAD train|infer|memory [--threads 2] [--batch N] [--size 32] [--width 100]");
         std::process::exit(2);
     };
+    if let Some(precision) = arguments.text("--precision").filter(|&precision| precision != "f32") {
+        return Err(io::Error::other(format!("training in {precision} is not built yet")));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.number("--threads", 2)).build();
     pool.map_err(io::Error::other)?.install(|| {
         let workload = Workload::new(name, &arguments);
