@@ -1,116 +1,104 @@
-"""PyTorch's side of bench/run.py: images a second of one workload, on the CPU.
+"""PyTorch's side of bench/run.py, on the CPU.
 
-usage: torch_side.py WORKLOAD train|infer [--threads 2] [--repeats 5] [--compile]
-Prints the best layout's median as one JSON object: workload, mode, layout, images_per_second, version.
+usage: torch_side.py WORKLOAD train|infer|memory [--variant nchw|nhwc|flat][-compiled] [--precision f32|bf16]
+                     [--threads 2] [--batch N] [--milliseconds 2000]
 
 The workloads are those of crates/percept/examples/throughput.rs: random images, SGD without momentum, mean softmax
-cross-entropy. The networks are Percept's own of the same names, written in PyTorch.
+cross-entropy. The networks are Percept's own of the same names, written in PyTorch; images are floats already.
 """
-import argparse, json, time
-import torch, torch.nn as nn, torch.nn.functional as F
+
+import gc
+import json
+import pathlib
+
+import torch
+import torch.nn.functional as F
+from networks import WORKLOADS
+from side import CLASSES, parse, serve
+from torch._inductor import config as inductor
+
+VARIANTS = ["nchw", "nhwc", "flat", "nchw-compiled", "nhwc-compiled", "flat-compiled"]
+STEPS_OF_MEMORY = 3
 
 
-def convolution(inputs, outputs, size=3, stride=1):
-    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+class Task:
+    """A network, and what its step needs."""
+
+    def __init__(self, arguments):
+        torch.manual_seed(0)
+        self.build, usual = WORKLOADS[arguments.workload]
+        self.batch = arguments.batch or usual
+        self.layout, _, compiled = arguments.variant.partition("-")
+        self.compiled, self.precision = bool(compiled), arguments.precision
+        shape = (self.batch, 3072) if self.layout == "flat" else (self.batch, 3, 32, 32)
+        self.images = self.placed(torch.rand(shape))
+        self.labels = torch.randint(0, CLASSES, (self.batch,))
+
+    def placed(self, thing):
+        return thing.to(memory_format=torch.channels_last) if self.layout == "nhwc" else thing
+
+    def cast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16")
+
+    def trainer(self):
+        model = self.placed(self.build()).train()
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.005, fused=True)
+
+        def loss():
+            with self.cast():
+                logits = model(self.images)
+            return F.cross_entropy(logits.float(), self.labels)
+
+        if self.compiled:
+            loss = torch.compile(loss)
+
+        def step():
+            optimiser.zero_grad()
+            loss().backward()
+            optimiser.step()
+
+        return step
+
+    def predictor(self):
+        model = self.placed(self.build()).eval()
+        if self.compiled:
+            # Folds norms and packs weights ahead: the fastest that it offers.
+            inductor.freezing = True
+            model = torch.compile(model)
+
+        def step():
+            with torch.no_grad(), self.cast():
+                model(self.images)
+
+        return step
 
 
-def cnn6():
-    layers, inputs = [], 3
-    for index, outputs in enumerate([32, 32, 64, 64, 128, 128]):
-        layers += [convolution(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU()]
-        layers += [nn.MaxPool2d(2)] if index in (1, 3) else []
-        inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
+def resident(key):
+    """A line of this process's status, in MB."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(key)) * 1.024e-3
 
 
-class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.body = nn.Sequential(
-            convolution(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs), nn.ReLU(),
-            convolution(outputs, outputs), nn.BatchNorm2d(outputs),
-        )
-        same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if same else nn.Sequential(
-            convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)
-        )
-
-    def forward(self, x):
-        return F.relu(self.body(x) + self.shortcut(x))
-
-
-def resnet18():
-    layers, inputs = [convolution(3, 64), nn.BatchNorm2d(64), nn.ReLU()], 64
-    for outputs in (64, 128, 256, 512):
-        layers += [Block(inputs, outputs, 1 if outputs == 64 else 2), Block(outputs, outputs, 1)]
-        inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(3072, 512), nn.ReLU(), nn.Linear(512, 10))
-
-
-# name: network, batch, steps that are timed together
-WORKLOADS = {
-    "softmax": (lambda: nn.Linear(3072, 10), 100, 200),
-    "mlp": (mlp, 100, 50),
-    "cnn6": (cnn6, 128, 3),
-    "resnet18": (resnet18, 128, 1),
-}
-
-
-def median_rate(step, steps, batch, repeats):
-    for _ in range(2):
+def measure_memory(task):
+    """What training adds to the resident memory of before, at its peak, in MB. Images were there before. Linux only."""
+    gc.collect()
+    before, files = resident("VmRSS:"), resident("RssFile:")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew: see proc(5).
+    step = task.trainer()
+    for _ in range(STEPS_OF_MEMORY):
         step()
-    rates = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        for _ in range(steps):
-            step()
-        rates.append(steps * batch / (time.perf_counter() - begin))
-    return sorted(rates)[len(rates) // 2]
-
-
-def measure(name, mode, layout, arguments):
-    build, batch, steps = WORKLOADS[name]
-    torch.manual_seed(0)
-    model, labels = build(), torch.randint(0, 10, (batch,))
-    images = torch.rand((batch, 3072) if layout == "flat" else (batch, 3, 32, 32))
-    if layout == "nhwc":
-        model, images = (thing.to(memory_format=torch.channels_last) for thing in (model, images))
-    model.train(mode == "train")
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.005)
-    network = torch.compile(model) if arguments.compile else model
-
-    def train():
-        optimiser.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
-        optimiser.step()
-
-    def infer():
-        with torch.inference_mode():
-            network(images)
-
-    return median_rate(train if mode == "train" else infer, steps, batch, arguments.repeats)
+    code = resident("RssFile:") - files
+    print(json.dumps({"megabytes": resident("VmHWM:") - before, "of_files": code, "version": torch.__version__}))
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("workload", choices=WORKLOADS)
-    parser.add_argument("mode", choices=["train", "infer"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--compile", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parse(["train", "infer", "memory"], VARIANTS)
     torch.set_num_threads(arguments.threads)
-    layouts = ["flat"] if arguments.workload in ("softmax", "mlp") else ["nchw", "nhwc"]
-    rates = {layout: measure(arguments.workload, arguments.mode, layout, arguments) for layout in layouts}
-    layout = max(rates, key=rates.get)
-    print(json.dumps({
-        "workload": arguments.workload, "mode": arguments.mode, "layout": layout,
-        "images_per_second": round(rates[layout], 1), "version": torch.__version__,
-    }))
+    task = Task(arguments)
+    if arguments.mode == "memory":
+        return measure_memory(task)
+    step = task.trainer() if arguments.mode == "train" else task.predictor()
+    serve(step, arguments.milliseconds, batch=task.batch, version=torch.__version__)
 
 
 main()

@@ -1,4 +1,5 @@
-//! Prints how fast the kernels are on this machine: `cargo run --release -p percept-kernels --example measure [FILTER]`.
+//! Prints how fast the kernels are on this machine: `cargo run --release -p percept-kernels --example measure [FILTER]`;
+//! `peak` as the filter measures that alone.
 //! `RAYON_NUM_THREADS` sets the threads, `PERCEPT_ISA` the instruction set. Figures are medians of a few runs; what is
 //! compared runs in turn. GFLOP/s of convolutions are those of the direct algorithm, whatever computes them, and so may
 //! pass the peak, which is that of multiply-adds in registers on as many threads.
@@ -17,6 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let pool = rayon::ThreadPoolBuilder::new().build()?;
     println!("{}, {} threads", Isa::from_environment()?, pool.current_num_threads());
+    if filter == "peak" {
+        println!("peak: {:.1} GFLOP/s", 1e-9 * pool.install(peak));
+        return Ok(());
+    }
     pool.install(|| {
         products(&filter);
         linear_layers(&filter);

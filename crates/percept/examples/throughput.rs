@@ -1,74 +1,222 @@
-//! Images a second of one workload, by the very training step and predictor that the commands use. Percept's side of
-//! `bench/run.py`.
+//! How fast, and in how much memory, one workload runs by the very training step and `Classifier` that the commands
+//! use. Percept's side of `bench/run.py`.
 //!
-//! `cargo run --release -p percept --example throughput -- WORKLOAD train|infer [THREADS] [BATCH]`
+//! `cargo run --release -p percept --example throughput -- WORKLOAD train|infer|memory`
+//! `[--threads 2] [--batch N] [--size 32] [--width 100] [--precision f32] [--milliseconds 2000] [--ask]`
 //!
-//! Prints one JSON object. Images are random bytes; normalisation is part of the network.
+//! Prints what it runs and then one turn, each as a line of JSON; times are milliseconds a step. With `--ask` it takes
+//! a turn for every line of standard input instead, so that several programs can take theirs one after the other.
+//! `--width` is a percentage of cnn6's channels. Images are random bytes; normalisation is part of the network, and
+//! inference ends with the classes in order. Memory is what training adds to the resident memory of before, at its
+//! peak; Linux only.
 
-use std::time::Instant;
-
-use percept::{
-    Isa,
-    image::ImageShape,
-    model::{self, ModelConfig, Parameters},
-    ops::{LossConfig, Network, Targets},
-    train::{OptimizerConfig, OptimizerKind},
+use std::{
+    fs,
+    io::{self, BufRead},
+    time::{Duration, Instant},
 };
 
-const REPEATS: usize = 5;
-const CLASSES: usize = 10;
+use percept::{
+    Classifier, Isa,
+    image::{Fit, Image, ImageShape},
+    model::{self, Graph, ModelConfig, Parameters, graph},
+    ops::{LossConfig, Network, Targets},
+    train::{OptimizerConfig, OptimizerKind},
+    weights::{ModelCard, SavedModel},
+};
+use serde_json::{Value, json};
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, mode, more @ ..] = arguments.as_slice() else {
-        eprintln!("usage: throughput WORKLOAD train|infer [THREADS] [BATCH]");
-        std::process::exit(2);
-    };
-    let number = |place: usize| more.get(place).and_then(|text| text.parse::<usize>().ok());
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(number(0).unwrap_or(2)).build().expect("threads start");
-    let rate = pool.install(|| measure(name, mode, number(1)));
-    println!(
-        "{}",
-        serde_json::json!({
-            "workload": name, "mode": mode, "images_per_second": (rate * 10.0).round() / 10.0, "isa": Isa::current().name(),
-        })
-    );
+const CLASSES: usize = 10;
+/// Steps until memory grows no more.
+const STEPS_OF_MEMORY: u64 = 3;
+
+/// What was typed.
+struct Arguments {
+    all: Vec<String>,
 }
 
-/// The median of some measurements, each of about half a second.
-fn measure(name: &str, mode: &str, batch: Option<usize>) -> f64 {
-    let input = ImageShape { height: 32, width: 32, channels: 3 };
-    let config = ModelConfig { input, classes: CLASSES, hidden: 512, per_pixel: false };
-    let graph = model::build(name, &config).expect("a model's name");
-    let batch = batch.unwrap_or(if graph.is_convolutional() { 128 } else { 100 });
-    let mut parameters = Parameters::initialize(&graph, 0);
-    for (name, value) in [("normalize.mean", 127.0), ("normalize.deviation", 70.0)] {
-        parameters.get_mut(&graph, name).expect("every graph normalises").fill(value);
+impl Arguments {
+    fn text(&self, name: &str) -> Option<&str> {
+        let place = self.all.iter().position(|argument| argument == name)?;
+        self.all.get(place + 1).map(String::as_str)
     }
-    let images: Vec<u8> = (0..batch * input.len()).map(|i| ((i * 7919 + i / 13 * 104_729) % 251) as u8).collect();
-    let labels: Vec<u32> = (0..batch).map(|i| (i * 7 % CLASSES) as u32).collect();
-    let mut network = Network::new(graph, parameters);
-    let sgd = OptimizerConfig { kind: OptimizerKind::Sgd, momentum: 0.0, weight_decay: 0.0, gradient_clip: 0.0 };
-    let mut optimizer = sgd.init(network.graph());
-    let mut predictor = network.predictor();
-    let loss = LossConfig::default();
-    let mut step = |number: u64| match mode {
-        "infer" => drop(predictor.infer(&images)),
-        _ => {
-            optimizer.learn(&mut network, &images, Targets::Labels(&labels), &loss, 0.005, number);
+
+    fn number(&self, name: &str, usual: usize) -> usize {
+        self.text(name).map_or(usual, |text| text.parse().expect("a number after the flag"))
+    }
+}
+
+/// Random images of one shape, and the network for them.
+struct Workload {
+    name: String,
+    graph: Graph,
+    config: ModelConfig,
+    batch: usize,
+}
+
+fn main() -> io::Result<()> {
+    let arguments = Arguments { all: std::env::args().skip(1).collect() };
+    let [name, mode @ ("train" | "infer" | "memory"), ..] =
+        &arguments.all.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    else {
+        eprintln!("usage: throughput WORKLOAD train|infer|memory [--threads 2] [--batch N] [--size 32] [--width 100]");
+        std::process::exit(2);
+    };
+    if let Some(precision) = arguments.text("--precision").filter(|&precision| precision != "f32") {
+        return Err(io::Error::other(format!("training in {precision} is not built yet")));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.number("--threads", 2)).build();
+    pool.map_err(io::Error::other)?.install(|| {
+        let workload = Workload::new(name, &arguments);
+        match *mode {
+            "memory" => measure_memory(&workload),
+            _ => take_turns(&workload, *mode == "train", &arguments),
         }
+    })
+}
+
+fn take_turns(workload: &Workload, train: bool, arguments: &Arguments) -> io::Result<()> {
+    let mut step: Box<dyn FnMut(u64)> = match train {
+        true => workload.trainer(),
+        false => workload.classifier(),
     };
     (0..3).for_each(&mut step);
+    let flops = 2 * workload.multiply_adds(train);
+    let isa = Isa::current().name();
+    println!("{}", json!({ "ready": true, "isa": isa, "batch": workload.batch, "flops_per_image": flops }));
+    let time = Duration::from_millis(arguments.number("--milliseconds", 2000) as u64);
+    if !arguments.all.iter().any(|argument| argument == "--ask") {
+        println!("{}", take_turn(&mut step, time, workload.batch));
+        return Ok(());
+    }
+    for line in io::stdin().lock().lines() {
+        line?;
+        println!("{}", take_turn(&mut step, time, workload.batch));
+    }
+    Ok(())
+}
+
+/// Steps until the time is over, at least one.
+fn take_turn(step: &mut dyn FnMut(u64), time: Duration, batch: usize) -> Value {
     let begin = Instant::now();
-    step(3);
-    let steps = (0.5 / begin.elapsed().as_secs_f64()).ceil() as u64;
-    let mut rates: Vec<f64> = (0..REPEATS)
-        .map(|_| {
-            let begin = Instant::now();
-            (0..steps).for_each(&mut step);
-            steps as f64 * batch as f64 / begin.elapsed().as_secs_f64()
+    let mut times = Vec::new();
+    while times.is_empty() || begin.elapsed() < time {
+        let before = Instant::now();
+        step(times.len() as u64);
+        times.push(before.elapsed().as_secs_f64() * 1e3);
+    }
+    let mean = times.iter().sum::<f64>() / times.len() as f64;
+    times.sort_by(f64::total_cmp);
+    let part = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    let rate = (batch as f64 * 1e4 / mean).round() / 10.0;
+    json!({ "images_per_second": rate, "mean": mean, "median": part(0.5), "p90": part(0.9), "steps": times.len() })
+}
+
+impl Workload {
+    fn new(name: &str, arguments: &Arguments) -> Self {
+        let size = arguments.number("--size", 32);
+        let input = ImageShape { height: size, width: size, channels: 3 };
+        let config = ModelConfig { input, classes: CLASSES, hidden: 512, per_pixel: false };
+        let graph = match arguments.number("--width", 100) {
+            100 => model::build(name, &config),
+            percent => cnn6_of_width(&config, percent),
+        };
+        let graph = graph.expect("a model's name, and images that it can take");
+        let batch = arguments.number("--batch", if graph.is_convolutional() { 128 } else { 100 });
+        Self { name: name.into(), graph, config, batch }
+    }
+
+    fn parameters(&self) -> Parameters {
+        let mut parameters = Parameters::initialize(&self.graph, 0);
+        for (name, value) in [("normalize.mean", 127.0), ("normalize.deviation", 70.0)] {
+            parameters.get_mut(&self.graph, name).expect("every graph normalises").fill(value);
+        }
+        parameters
+    }
+
+    fn pixels(&self) -> Vec<u8> {
+        (0..self.batch * self.config.input.len()).map(|i| ((i * 7919 + i / 13 * 104_729) % 251) as u8).collect()
+    }
+
+    fn labels(&self) -> Vec<u32> {
+        (0..self.batch).map(|i| (i * 7 % CLASSES) as u32).collect()
+    }
+
+    /// One step of training, as the commands take it.
+    fn trainer(&self) -> Box<dyn FnMut(u64)> {
+        let (images, labels) = (self.pixels(), self.labels());
+        self.trainer_on(images, labels)
+    }
+
+    fn trainer_on(&self, images: Vec<u8>, labels: Vec<u32>) -> Box<dyn FnMut(u64)> {
+        let mut network = Network::new(self.graph.clone(), self.parameters());
+        let sgd = OptimizerConfig { kind: OptimizerKind::Sgd, momentum: 0.0, weight_decay: 0.0, gradient_clip: 0.0 };
+        let mut optimizer = sgd.init(network.graph());
+        let loss = LossConfig::default();
+        Box::new(move |number| {
+            optimizer.learn(&mut network, &images, Targets::Labels(&labels), &loss, 0.005, number);
         })
-        .collect();
-    rates.sort_by(f64::total_cmp);
-    rates[REPEATS / 2]
+    }
+
+    /// Classes in order, for one batch of decoded pictures.
+    fn classifier(&self) -> Box<dyn FnMut(u64)> {
+        let classes = (0..CLASSES).map(|class| class.to_string()).collect();
+        let card = ModelCard::new(&self.name, self.config.clone(), classes, Fit::Stretch);
+        let (graph, parameters) = (self.graph.clone(), self.parameters());
+        let mut classifier = Classifier::from_saved(SavedModel { card, graph, parameters });
+        let shape = self.config.input;
+        let images = self
+            .pixels()
+            .chunks_exact(shape.len())
+            .map(|pixels| Image { shape, pixels: pixels.into() })
+            .collect::<Vec<_>>();
+        Box::new(move |_| drop(classifier.classify(&images)))
+    }
+
+    /// Those of convolutions and linear layers for one image, as the direct algorithm makes them: in training three
+    /// times those of the forward pass, less the first layer's gradient of the images, which nobody needs.
+    fn multiply_adds(&self, train: bool) -> u64 {
+        let counts = |op: &graph::Op| matches!(op, graph::Op::Conv2d { .. } | graph::Op::Linear { .. });
+        let layers = self.graph.nodes.iter().filter(|node| counts(&node.op));
+        let layers: Vec<u64> = layers.map(|node| node.multiply_adds).collect();
+        let forward: u64 = layers.iter().sum();
+        if train { 3 * forward - layers[0] } else { forward }
+    }
+}
+
+/// The layers of cnn6 with another number of channels.
+fn cnn6_of_width(config: &ModelConfig, percent: usize) -> percept::Result<Graph> {
+    let (mut graph, mut x) = Graph::new("cnn6", config.input, false);
+    for (index, filters) in [32, 32, 64, 64, 128, 128].into_iter().enumerate() {
+        let [conv, norm, relu, pool] = ["conv", "norm", "relu", "pool"].map(|part| format!("{part}{index}"));
+        x = graph.conv2d(&conv, x, filters * percent / 100, graph::Window::same(3, 1), graph::Init::UniformFanIn)?;
+        x = graph.batch_norm(&norm, x, graph::Role::Scale);
+        x = graph.relu(&relu, x);
+        if index == 1 || index == 3 {
+            x = graph.max_pool(&pool, x, graph::Window::valid(2, 2))?;
+        }
+    }
+    let x = graph.global_average_pool("pool", x);
+    graph.linear("head", x, config.classes, graph::Init::UniformFanIn)?;
+    Ok(graph)
+}
+
+/// Trains some steps and prints what that added to the resident memory, at its peak. Images were there before.
+fn measure_memory(workload: &Workload) -> io::Result<()> {
+    let (images, labels) = (workload.pixels(), workload.labels());
+    let before = resident("VmRSS:")?;
+    // Makes the peak that of now: see proc(5).
+    fs::write("/proc/self/clear_refs", "5")?;
+    let mut step = workload.trainer_on(images, labels);
+    (0..STEPS_OF_MEMORY).for_each(&mut step);
+    println!("{}", json!({ "megabytes": (resident("VmHWM:")? - before) * 1.024e-3, "isa": Isa::current().name() }));
+    Ok(())
+}
+
+/// A line of this process's status, in units of 1024 bytes; an error where the system keeps none.
+fn resident(key: &str) -> io::Result<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("/proc/self/status has no {key}")))
 }
