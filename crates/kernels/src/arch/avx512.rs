@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 
 use super::{depthwise::depthwise, micro_kernels, transforms::transforms};
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 micro_kernels! {
     #[target_feature(enable = "avx512f")]
@@ -24,7 +24,7 @@ depthwise! {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn zero() -> Vector {
+pub(super) fn zero() -> Vector {
     _mm512_setzero_ps()
 }
 
@@ -32,7 +32,7 @@ fn zero() -> Vector {
 /// `from` can be read at `LANES` places.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load(from: *const f32) -> Vector {
+pub(super) unsafe fn load(from: *const f32) -> Vector {
     // SAFETY: the caller's promise.
     unsafe { _mm512_loadu_ps(from) }
 }
@@ -41,7 +41,7 @@ unsafe fn load(from: *const f32) -> Vector {
 /// `into` can be written at `LANES` places.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store(into: *mut f32, value: Vector) {
+pub(super) unsafe fn store(into: *mut f32, value: Vector) {
     // SAFETY: the caller's promise.
     unsafe { _mm512_storeu_ps(into, value) }
 }
@@ -50,7 +50,7 @@ unsafe fn store(into: *mut f32, value: Vector) {
 /// `from` can be read.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn splat(from: *const f32) -> Vector {
+pub(super) unsafe fn splat(from: *const f32) -> Vector {
     // SAFETY: the caller's promise.
     _mm512_set1_ps(unsafe { *from })
 }
@@ -63,7 +63,7 @@ fn constant(value: f32) -> Vector {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn add(a: Vector, b: Vector) -> Vector {
+pub(super) fn add(a: Vector, b: Vector) -> Vector {
     _mm512_add_ps(a, b)
 }
 
