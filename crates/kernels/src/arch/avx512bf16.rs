@@ -7,7 +7,7 @@ use super::micro_kernels;
 
 micro_kernels! {
     #[target_feature(enable = "avx512f,avx512bf16")]
-    depth: 192, rows: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+    depth: 144, rows: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
 }
 
 /// `c`, and for every word the products of both halves of `a` and `b`.
