@@ -97,12 +97,37 @@ fn same_seed_same_file_on_any_number_of_threads() {
 }
 
 #[test]
-fn killed_at_any_moment_and_resumed_it_ends_the_same() {
+fn bf16_is_a_training_of_its_own_whose_model_predicts_as_any_other() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path();
-    let whole = train(folder, "whole", &[]);
+    let bf16 = train(folder, "bf16", &["--precision", "bf16"]);
+    assert!(bf16 == train(folder, "threads", &["--precision", "bf16", "--threads", "1"]), "one thread");
+    assert!(bf16 != train(folder, "f32", &[]), "nothing was rounded");
+    let settings = fs::read_to_string(folder.join("bf16/config.toml")).expect("settings");
+    assert!(settings.contains("precision = \"bf16\""), "{settings}");
+    let scores = |run: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(folder.join(run).join("metrics.json")).expect("metrics")).expect("JSON")
+    };
+    let [narrow, wide] = ["bf16", "f32"].map(|run| scores(run)["test"]["top1"].as_f64().expect("an accuracy"));
+    assert!((narrow - wide).abs() < 0.02, "bf16 {narrow}, f32 {wide}");
+    let evaluated = stdout(&percept(folder, &["evaluate", "bf16", "digits", "--json"]));
+    let evaluated: serde_json::Value = serde_json::from_str(&evaluated).expect("JSON");
+    assert_eq!(evaluated["test"]["top1"].as_f64(), Some(narrow));
+}
+
+#[test]
+fn killed_at_any_moment_and_resumed_it_ends_the_same() {
+    for precision in ["f32", "bf16"] {
+        kill_and_resume(precision);
+    }
+}
+
+fn kill_and_resume(precision: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let whole = train(folder, "whole", &["--precision", precision]);
     let begin = ["train", "digits", "--model", "mlp", "--epochs", "6", "--out", "cut", "--checkpoint-every", "0"];
-    let mut arguments: Vec<&str> = begin.to_vec();
+    let mut arguments: Vec<&str> = [begin.as_slice(), &["--precision", precision]].concat();
     // Moments spread over the training, some before its first checkpoint.
     for kill in 0..20 {
         let mut child =

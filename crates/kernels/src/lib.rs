@@ -1,8 +1,9 @@
 //! CPU compute for image classifiers, on plain slices: convolution, matrix products, norms, pooling, losses,
 //! optimisers.
 //!
-//! Everything is f32 and contiguous. Activations are channels-last, `[batch, height, width, channels]`; convolution
-//! weights are `[kernel_height, kernel_width, in_channels / groups, out_channels]`, linear weights `[inputs, outputs]`.
+//! Everything is f32 and contiguous; [`Precision`] can have the operands of products rounded to bf16. Activations are
+//! channels-last, `[batch, height, width, channels]`; convolution weights are
+//! `[kernel_height, kernel_width, in_channels / groups, out_channels]`, linear weights `[inputs, outputs]`.
 //!
 //! * Shapes are checked once, where they are made ([`ConvShape::new`] and its like return [`ShapeError`]). The
 //!   functions then assert that their slices have the lengths of the shape: a wrong length is a bug of the caller.
@@ -28,6 +29,7 @@ mod optimizer;
 mod parallel;
 mod pixels;
 mod pool;
+mod precision;
 pub mod reference;
 mod scratch;
 mod shape;
@@ -52,6 +54,7 @@ pub use pool::{
     global_average_pool, global_average_pool_gradient, global_max_pool, global_max_pool_gradient, max_pool,
     max_pool_gradient,
 };
+pub use precision::Precision;
 pub use shape::{ConvShape, LinearShape, NormShape, Padding, PoolShape, ShapeError};
 
 /// A slice of a wrong length is a bug of the caller: the message names what it was and both lengths.

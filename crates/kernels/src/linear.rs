@@ -66,7 +66,7 @@ pub fn linear<'a>(
         assert_len("the bias", bias.len(), shape.outputs);
     }
     let LinearShape { batch, inputs, outputs } = *shape;
-    let (isa, kernel) = (Isa::current(), MicroKernel::of(Isa::current()));
+    let (isa, kernel) = (Isa::current(), MicroKernel::for_products(Isa::current()));
     let sizes = [batch, outputs, inputs];
     let right = &Rows { values: weights, stride: outputs, copy: false };
     let destination = Destination::Rows(output);
@@ -110,7 +110,7 @@ pub fn linear_weight_gradient<'a>(
     assert_len("the output's gradient", output_gradient.len(), shape.batch * shape.outputs);
     assert_len("the weights' gradient", weight_gradient.len(), shape.inputs * shape.outputs);
     let LinearShape { batch, inputs, outputs } = *shape;
-    let (isa, kernel) = (Isa::current(), MicroKernel::of(Isa::current()));
+    let (isa, kernel) = (Isa::current(), MicroKernel::for_products(Isa::current()));
     let sizes = [inputs, outputs, batch];
     match input {
         LinearInput::Values(values) => {
@@ -140,7 +140,7 @@ pub fn linear_weight_update<'a>(
     assert_len("the output's gradient", output_gradient.len(), shape.batch * shape.outputs);
     assert_len("the weights", weights.len(), shape.inputs * shape.outputs);
     let LinearShape { batch, inputs, outputs } = *shape;
-    let (isa, kernel) = (Isa::current(), MicroKernel::of(Isa::current()));
+    let (isa, kernel) = (Isa::current(), MicroKernel::for_products(Isa::current()));
     if is_tall(kernel, inputs, outputs) {
         let mut gradient = Scratch::take(weights.len());
         linear_weight_gradient(shape, input, output_gradient, &mut gradient);

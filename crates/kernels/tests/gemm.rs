@@ -6,8 +6,8 @@ mod common;
 
 use common::{Random, assert_close, assert_same_bits, bits, on_every_isa, widen};
 use percept_kernels::{
-    AdamW, Layout, LinearInput, LinearShape, Sgd, Update, gemm, linear, linear_input_gradient, linear_weight_gradient,
-    linear_weight_update, normalize, reference,
+    AdamW, Isa, Layout, LinearInput, LinearShape, Precision, Sgd, Update, gemm, linear, linear_input_gradient,
+    linear_weight_gradient, linear_weight_update, normalize, reference,
 };
 
 const SIZES: [[usize; 3]; 23] = [
@@ -133,6 +133,13 @@ fn linear_layers_agree_with_the_reference() {
     }
 }
 
+/// On every instruction set, in f32 and in bf16.
+fn in_every_precision(mut work: impl FnMut(Isa)) {
+    for precision in [Precision::F32, Precision::Bf16] {
+        precision.run(|| on_every_isa(&mut work));
+    }
+}
+
 /// Bytes are normalised by the very instructions that [`normalize`] uses, so the bits are those of the layer on its
 /// output.
 #[test]
@@ -145,7 +152,7 @@ fn a_layer_that_reads_bytes_gives_the_bits_of_one_that_reads_them_normalised() {
         let bytes: Vec<u8> = (0..batch * inputs).map(|i| (i * 7919 % 251) as u8).collect();
         let (multiplier, offset) = (random.values(inputs), random.values(inputs));
         let (weights, gradient) = (random.values(inputs * outputs), random.values(batch * outputs));
-        on_every_isa(|isa| {
+        in_every_precision(|isa| {
             let mut input = vec![0.0; bytes.len()];
             normalize(batch, inputs, 1, &bytes, &multiplier, &offset, &mut input);
             let from_bytes = LinearInput::Bytes { bytes: &bytes, multiplier: &multiplier, offset: &offset };
@@ -174,7 +181,7 @@ fn a_fused_update_is_the_update_by_the_gradient() {
         let descent = Sgd { learning_rate: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.01 };
         let momentum = Sgd { momentum: 0.9, nesterov: true, ..descent };
         let adamw = AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };
-        on_every_isa(|isa| {
+        in_every_precision(|isa| {
             for rule in ["descent", "momentum", "adamw"] {
                 let squares: Vec<f32> = memory.iter().map(|value| value * value).collect();
                 let mut sides =

@@ -99,7 +99,7 @@ macro_rules! depthwise {
         );
     };
     ($(#[$features:meta])* pixels: $($pixel:literal)*, taps: $($tap:literal)*, columns: $($column:literal)*) => {
-        const DEPTHWISE: super::Depthwise = super::Depthwise {
+        pub(super) const DEPTHWISE: super::Depthwise = super::Depthwise {
             tiles: [$(depthwise_tile::<{ $pixel + 1 }>),*],
             rows: [
                 [$(depthwise_row::<{ $pixel + 1 }, 1>),*],

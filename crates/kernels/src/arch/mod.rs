@@ -4,6 +4,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
 mod depthwise;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -15,7 +17,7 @@ pub(crate) use depthwise::{
 };
 pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
-use crate::Isa;
+use crate::{Isa, Precision};
 
 /// The operands of one micro-kernel call: a small tile of `C = A B`.
 #[derive(Clone, Copy)]
@@ -65,20 +67,70 @@ pub(crate) struct MicroKernel {
     wide: &'static [TileFn],
     /// `narrow[r - 1]` computes `r` rows and the first half of the columns.
     narrow: &'static [TileFn],
+    /// What a step of its operands is.
+    pub(crate) words: Words,
     /// Winograd's F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3).
     pub(crate) winograd: [&'static Transforms; 2],
     /// Where every channel has a kernel of its own.
     pub(crate) depthwise: &'static Depthwise,
 }
 
+/// What a word of an operand, as large as an f32, holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// An f32.
+    Whole,
+    /// An f32 that was rounded to bf16.
+    Rounded,
+    /// Two bf16, which are two steps of the sum, the first in the lower half.
+    Pairs,
+}
+
+impl Words {
+    /// Steps of the sum in a word.
+    pub(crate) fn steps(self) -> usize {
+        if self == Self::Pairs { 2 } else { 1 }
+    }
+}
+
+/// A kernel of f32 as one that multiplies rounded numbers.
+const fn rounded(kernel: MicroKernel) -> MicroKernel {
+    MicroKernel { words: Words::Rounded, ..kernel }
+}
+
 impl MicroKernel {
-    /// The kernels of `isa`.
+    /// The kernels that multiply in the current precision; their Winograd transforms are those of f32.
+    pub(crate) fn for_products(isa: Isa) -> &'static Self {
+        #[cfg(target_arch = "x86_64")]
+        const AVX2: MicroKernel = rounded(avx2::KERNEL);
+        #[cfg(target_arch = "x86_64")]
+        const AVX512: MicroKernel = rounded(avx512::KERNEL);
+        #[cfg(target_arch = "x86_64")]
+        const AVX512_BF16: MicroKernel = MicroKernel { words: Words::Pairs, ..avx512bf16::KERNEL };
+        #[cfg(target_arch = "aarch64")]
+        const NEON: MicroKernel = rounded(neon::KERNEL);
+        const PORTABLE: MicroKernel = rounded(portable::KERNEL);
+        match (Precision::current(), isa) {
+            (Precision::F32, isa) => Self::of(isa),
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Avx2) => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Avx512) => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Avx512Bf16) => &AVX512_BF16,
+            #[cfg(target_arch = "aarch64")]
+            (Precision::Bf16, Isa::Neon) => &NEON,
+            (Precision::Bf16, _) => &PORTABLE,
+        }
+    }
+
+    /// The kernels of `isa` for f32.
     pub(crate) fn of(isa: Isa) -> &'static Self {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::KERNEL,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &avx512::KERNEL,
+            Isa::Avx512 | Isa::Avx512Bf16 => &avx512::KERNEL,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::KERNEL,
             _ => &portable::KERNEL,
@@ -120,6 +172,7 @@ macro_rules! micro_kernels {
             depth: $depth,
             wide: &[$(tile::<$rows, 2>),*],
             narrow: &[$(tile::<$rows, 1>),*],
+            words: super::Words::Whole,
             winograd: [&TWO, &FOUR],
             depthwise: &DEPTHWISE,
         };

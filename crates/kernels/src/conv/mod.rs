@@ -92,7 +92,7 @@ fn forward(
     if let Some(bias) = epilogue.bias {
         assert_len("the bias", bias.len(), shape.out_channels);
     }
-    let (kernel, patches) = (MicroKernel::of(epilogue.isa), patches(shape, input));
+    let (kernel, patches) = (MicroKernel::for_products(epilogue.isa), patches(shape, input));
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
     if depthwise::takes(shape, kernel) {
         let image = [shape.out_height(), shape.out_width()];
@@ -106,6 +106,7 @@ fn forward(
         return groups::forward(shape, kernel, input, weights, epilogue, output, statistics);
     }
     if let Some(transforms) = algorithm.transforms(kernel) {
+        let kernel = MicroKernel::of(epilogue.isa); // in f32 whatever the precision
         let (batch, out_channels) = (shape.batch, shape.out_channels);
         let convolution = Convolution {
             kernel,
@@ -179,7 +180,7 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         let (plain, turned) = (Layout::RowMajor, Layout::Transposed);
         return gemm(shape.out_pixels(), ins, outs, output_gradient, plain, weights, turned, false, input_gradient);
     }
-    let kernel = MicroKernel::of(Isa::current());
+    let kernel = MicroKernel::for_products(Isa::current());
     if depthwise::takes(shape, kernel) {
         return depthwise_input_gradient(shape, kernel, output_gradient, weights, input_gradient);
     }
@@ -190,6 +191,7 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
         if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
+            let kernel = MicroKernel::of(Isa::current()); // in f32 whatever the precision
             let epilogue = Epilogue::nothing();
             let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
             let (transformed, weights, out_channels) = (None, &right, ins);
@@ -236,7 +238,7 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     assert_len("the input", input.len(), shape.input_len());
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
-    let kernel = MicroKernel::of(Isa::current());
+    let kernel = MicroKernel::for_products(Isa::current());
     if depthwise::takes(shape, kernel) {
         let kernels = kernel.depthwise;
         return depthwise::WeightGradient { kernels, shape, input, output_gradient }.run(weight_gradient);
@@ -245,6 +247,7 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
         return groups::weight_gradient(shape, kernel, input, output_gradient, weight_gradient);
     }
     if let Some(transforms) = Algorithm::of(shape, Pass::WeightGradient).transforms(kernel) {
+        let kernel = MicroKernel::of(Isa::current()); // in f32 whatever the precision
         return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
     }
     let sizes = [shape.patch_len(), shape.out_channels, shape.out_pixels()];

@@ -5,9 +5,9 @@ use super::winograd::{Convolution, TransformedWeights};
 use super::{Algorithm, direct, forward, patches};
 use crate::arch::MicroKernel;
 use crate::gemm::{Packed, Rows};
-use crate::{Activation, ConvShape, Isa, assert_len};
+use crate::{Activation, ConvShape, Isa, Precision, assert_len};
 
-/// A convolution whose weights stay as they are. A linear layer is one of 1 x 1 on images of one pixel.
+/// A convolution whose weights stay as they are, in f32. A linear layer is one of 1 x 1 on images of one pixel.
 ///
 /// Beside the weights themselves it keeps one other form of them, that which is the fastest for the batch of its shape:
 /// packed for the direct algorithm (as large as the weights), or transformed by Winograd's (16/9 or 4 times as large). A
@@ -39,7 +39,7 @@ impl PreparedConv {
             assert_len("the bias", bias.len(), shape.out_channels);
         }
         let isa = Isa::current();
-        let form = prepare(&shape, MicroKernel::of(isa), &weights);
+        let form = Precision::F32.run(|| prepare(&shape, MicroKernel::of(isa), &weights));
         Self { shape, isa, weights, bias, form }
     }
 
@@ -65,7 +65,7 @@ impl PreparedConv {
         let (isa, bias) = (self.isa, self.bias.as_deref());
         let epilogue = Epilogue { isa, bias, residual, activation, ..Epilogue::nothing() };
         let kernel = MicroKernel::of(isa);
-        let chosen = Algorithm::of_prepared(shape, self.algorithm());
+        let chosen = Precision::F32.run(|| Algorithm::of_prepared(shape, self.algorithm()));
         match &self.form {
             Form::Packed(packed) if chosen == Algorithm::Direct => {
                 direct(shape, kernel, input, packed, epilogue, output, None);
@@ -77,7 +77,7 @@ impl PreparedConv {
                 Convolution { kernel, transforms, batch, patches, weights, transformed, epilogue, out_channels }
                     .run(output, None);
             }
-            _ => forward(shape, chosen, input, &self.weights, epilogue, output, None),
+            _ => Precision::F32.run(|| forward(shape, chosen, input, &self.weights, epilogue, output, None)),
         }
     }
 

@@ -6,6 +6,7 @@
 //! depend on `k` and on the instruction set alone.
 
 mod bytes;
+mod narrow;
 mod operand;
 mod packed;
 mod product;
@@ -48,7 +49,7 @@ pub fn gemm(
     assert_len("a", a.len(), m * k);
     assert_len("b", b.len(), k * n);
     assert_len("c", c.len(), m * n);
-    let kernel = MicroKernel::of(Isa::current());
+    let kernel = MicroKernel::for_products(Isa::current());
     let rows = Rows { values: a, stride: k, copy: n > 3 * kernel.columns };
     let columns = Columns { values: a, stride: m };
     let plain = Rows { values: b, stride: n, copy: false };

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::narrow::narrow;
 use super::packed::Packed;
 use super::{Left, Panels, Right, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
-use crate::arch::MicroKernel;
+use crate::arch::{MicroKernel, Words};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
 
@@ -55,6 +56,18 @@ enum Ready<'a> {
 
 impl<L: Left, R: Right> Product<'_, L, R> {
     pub(crate) fn run(&self, kernel: &MicroKernel, destination: Destination<'_>) {
+        if kernel.words == Words::Whole {
+            return self.run_words(kernel, destination);
+        }
+        let [m, n, k] = self.sizes;
+        let (left, right, k) = narrow(self.left, self.right, k, kernel.words);
+        let (left, right, sizes) = (&left, &right, [m, n, k]);
+        Product { sizes, left, right, bias: self.bias, accumulate: self.accumulate, finish: self.finish }
+            .run_words(kernel, destination);
+    }
+
+    /// The product of operands whose steps are the kernel's words.
+    fn run_words(&self, kernel: &MicroKernel, destination: Destination<'_>) {
         let [m, n, k] = self.sizes;
         if m == 0 || n == 0 {
             return;
@@ -182,7 +195,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
 
 /// Rows of C that a task has.
 pub(crate) fn rows_in_task(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> usize {
-    cut(kernel, [m.max(1), n, k])[0]
+    cut(kernel, [m.max(1), n, k.div_ceil(kernel.words.steps())])[0]
 }
 
 /// Rows and columns of a task: whole blocks of A and wide panels of B where there are enough of them, less where there

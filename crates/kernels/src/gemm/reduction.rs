@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use super::narrow::narrow;
 use super::packed::Packed;
 use super::{Left, Panels, Right, TASKS, Target, block_rows, multiply, scratch_len, step_blocks, wanted_tasks};
-use crate::arch::MicroKernel;
+use crate::arch::{MicroKernel, Words};
 use crate::parallel::{self, CHUNK, SharedMut};
 use crate::scratch::Scratch;
 
@@ -39,6 +40,16 @@ struct Cut {
 
 impl<L: Left, R: Right> Reduction<'_, L, R> {
     pub(crate) fn run(&self, kernel: &MicroKernel, c: &mut [f32]) {
+        if kernel.words == Words::Whole {
+            return self.run_words(kernel, c);
+        }
+        let [m, n, k] = self.sizes;
+        let (left, right, k) = narrow(self.left, self.right, k, kernel.words);
+        Reduction { sizes: [m, n, k], left: &left, right: &right, accumulate: self.accumulate }.run_words(kernel, c);
+    }
+
+    /// The product of operands whose steps are the kernel's words.
+    fn run_words(&self, kernel: &MicroKernel, c: &mut [f32]) {
         let [m, n, k] = self.sizes;
         if m == 0 || n == 0 {
             return;
@@ -72,6 +83,15 @@ impl<L: Left, R: Right> Reduction<'_, L, R> {
     /// Hands C over rows by rows while they are in the cache; C never lies in memory. `consume` gets ranges of rows
     /// that do not overlap, in any order, and their values.
     pub(crate) fn stream(&self, kernel: &MicroKernel, consume: impl Fn(Range<usize>, &[f32]) + Sync + Send) {
+        if kernel.words == Words::Whole {
+            return self.stream_words(kernel, consume);
+        }
+        let [m, n, k] = self.sizes;
+        let (left, right, k) = narrow(self.left, self.right, k, kernel.words);
+        Reduction { sizes: [m, n, k], left: &left, right: &right, accumulate: false }.stream_words(kernel, consume);
+    }
+
+    fn stream_words(&self, kernel: &MicroKernel, consume: impl Fn(Range<usize>, &[f32]) + Sync + Send) {
         let [m, n, k] = self.sizes;
         if m == 0 || n == 0 {
             return;

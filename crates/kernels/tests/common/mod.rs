@@ -37,12 +37,20 @@ pub fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
+/// The instruction sets to test: all of this machine, or the one that PERCEPT_ISA names.
+fn isas() -> Vec<Isa> {
+    match std::env::var_os("PERCEPT_ISA") {
+        Some(_) => vec![Isa::from_environment().expect("PERCEPT_ISA names an instruction set of this machine")],
+        None => Isa::available(),
+    }
+}
+
 /// Runs `work` on every instruction set of this machine, and says which ones were run.
 pub fn on_every_isa(mut work: impl FnMut(Isa)) {
-    for isa in Isa::available() {
+    for isa in isas() {
         isa.run(|| work(isa));
     }
-    let ran = Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+    let ran = isas().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
     eprintln!("ran on: {ran}; other instruction sets were not run, this machine lacks them");
 }
 
@@ -76,7 +84,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 /// Runs `work` with 1, 2, 3 and 5 threads on every instruction set and demands the same bits each time.
 #[track_caller]
 pub fn assert_same_bits(what: &str, work: impl Fn() -> Vec<f32> + Sync) {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut first = None;
         for threads in [1, 2, 3, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");

@@ -15,7 +15,7 @@ use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
 use kernels::PreparedConv;
-pub use kernels::{Targets, Update};
+pub use kernels::{Precision, Targets, Update};
 use plan::Plan;
 use pool::Pool;
 pub use predictor::Predictor;
@@ -33,6 +33,8 @@ pub struct Network {
     pub parameters: Parameters,
     /// Gradients of the trained parameters; empty for the others.
     pub gradients: Vec<Vec<f32>>,
+    /// What the operands of products are rounded to while it learns; it predicts in f32.
+    pub precision: Precision,
     /// What each node gave, while someone still needs it.
     values: Vec<Option<Vec<f32>>>,
     saved: Vec<Saved>,
@@ -84,6 +86,7 @@ impl Network {
     fn with_plan(graph: Graph, parameters: Parameters, plan: Plan) -> Self {
         Self {
             gradients: Vec::new(),
+            precision: Precision::F32,
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
             factors: Default::default(),
@@ -118,7 +121,7 @@ impl Network {
         accumulate: bool,
         share: f32,
     ) -> StepOutcome {
-        self.pass(images, targets, loss, (accumulate, share), Vec::new())
+        self.precision.run(|| self.pass(images, targets, loss, (accumulate, share), Vec::new()))
     }
 
     /// [`Network::learn`] on a whole batch, and steps of some weights of linear layers, by their places among the
@@ -133,7 +136,7 @@ impl Network {
         loss: &LossConfig,
         updates: Vec<(usize, Update<'_>)>,
     ) -> StepOutcome {
-        self.pass(images, targets, loss, (false, 1.0), updates)
+        self.precision.run(|| self.pass(images, targets, loss, (false, 1.0), updates))
     }
 
     fn pass(

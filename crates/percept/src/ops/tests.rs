@@ -138,6 +138,25 @@ fn compare_with_slopes(mut network: Network) {
 }
 
 #[test]
+fn gradients_in_bf16_point_where_those_of_f32_do() {
+    for model in &model::MODELS {
+        let mut network = network(model.name, 16, 3);
+        let images = images(&network, BATCH);
+        let gradients = [Precision::F32, Precision::Bf16].map(|precision| {
+            network.precision = precision;
+            loss(&mut network, &images);
+            network.gradients.concat()
+        });
+        let [wide, narrow] = &gradients;
+        assert!(wide != narrow, "{}: nothing was rounded", model.name);
+        let dot: f32 = wide.iter().zip(narrow).map(|(w, n)| w * n).sum();
+        let cosine = dot / length(wide) / length(narrow);
+        assert!(cosine > 0.99, "{}: the cosine is {cosine}", model.name);
+        assert_eq!(Precision::current(), Precision::F32);
+    }
+}
+
+#[test]
 fn parts_of_a_batch_add_up_where_no_norm_looks_at_the_whole() {
     for name in ["softmax", "mlp"] {
         let mut network = network(name, 6, 3);

@@ -64,6 +64,26 @@ pub enum ClassWeights {
     Balanced,
 }
 
+/// What the operands of products are rounded to in training; weights and sums are f32 whatever is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Nothing: they are f32.
+    #[default]
+    F32,
+    /// bf16: fast where the processor multiplies it, and emulated elsewhere.
+    Bf16,
+}
+
+impl From<Precision> for percept_kernels::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 macro_rules! kebab_names {
     ($($kind:ty),*) => {$(
         impl fmt::Display for $kind {
@@ -73,7 +93,7 @@ macro_rules! kebab_names {
         }
     )*};
 }
-kebab_names!(OptimizerKind, Schedule, Preprocess, ClassWeights);
+kebab_names!(OptimizerKind, Schedule, Preprocess, ClassWeights, Precision);
 
 /// What a training is asked to do; what is `None` gets a default that suits model and data.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -118,6 +138,7 @@ pub struct TrainOptions {
     #[serde(skip)]
     pub augment: AugmentOptions,
     pub seed: Option<u64>,
+    pub precision: Option<Precision>,
     pub checkpoint_every: Option<f64>,
 }
 
@@ -197,6 +218,8 @@ pub struct TrainConfig {
     pub augmentation: Augmentation,
     /// Decides every random choice.
     pub seed: u64,
+    /// What the operands of products are rounded to in training.
+    pub precision: Precision,
     /// Seconds between checkpoints.
     pub checkpoint_every: f64,
 }
@@ -261,6 +284,7 @@ impl TrainOptions {
             patience: self.patience.unwrap_or(0),
             augmentation: self.augmentation.clone().unwrap_or_else(|| self.augment.apply(base.augmentation)),
             seed: self.seed.unwrap_or(0),
+            precision: self.precision.unwrap_or_default(),
             checkpoint_every: self.checkpoint_every.unwrap_or(30.0),
         };
         if config.accumulate > config.batch_size {

@@ -254,6 +254,7 @@ fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(St
     add("images a second", thousands(outcome.images_per_second as u64));
     add("parameters", thousands(graph.trained_parameters() as u64));
     add("multiply-adds", thousands(graph.multiply_adds()));
+    add("precision", session.config.precision.to_string());
     add("instructions", percept_kernels::Isa::current().name().into());
     add("threads", rayon::current_num_threads().to_string());
     facts

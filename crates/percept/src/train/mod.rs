@@ -11,7 +11,9 @@ mod run;
 mod schedule;
 mod session;
 
-pub use config::{AugmentOptions, ClassWeights, OptimizerKind, Preprocess, Schedule, TrainConfig, TrainOptions};
+pub use config::{
+    AugmentOptions, ClassWeights, OptimizerKind, Precision, Preprocess, Schedule, TrainConfig, TrainOptions,
+};
 pub use events::{Event, HistoryRow, Listener};
 pub use finish::{TrainOutcome, Trained};
 pub use optimizer::{Optimizer, OptimizerConfig};

@@ -90,7 +90,11 @@ pub fn train(
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
     let mut parameters = Parameters::initialize(&graph, config.seed);
     prepare::fit_to_data(&graph, &mut parameters, &dataset, config.seed);
-    let network = Network::new(graph, parameters);
+    let mut network = Network::new(graph, parameters);
+    network.precision = config.precision.into();
+    if !network.precision.is_native() {
+        listener(Event::Note(emulated(network.precision)));
+    }
 
     let mut deadline = None;
     if let (Some(time), Place::New(_)) = (options.time, place) {
@@ -208,6 +212,14 @@ fn folder(place: &Place, data: &str, model: &str) -> Result<PathBuf> {
     }
 }
 
+/// What a user should know of a precision that no instruction here multiplies.
+fn emulated(precision: percept_kernels::Precision) -> String {
+    format!(
+        "{precision} is emulated with {} instructions, and slower than f32: only processors with AVX512_BF16 gain by it",
+        percept_kernels::Isa::current()
+    )
+}
+
 /// Takes back the folder of a run that never began.
 fn forget_if_empty(run: &Path) {
     let _ = fs::remove_dir(run);
@@ -228,12 +240,9 @@ fn plan_time(
     time: f64,
     started: Instant,
 ) -> Result<(u64, Instant)> {
-    let mut trial = Session::new(
-        config.clone(),
-        dataset,
-        Network::new(network.graph().clone(), network.parameters.clone()),
-        Path::new(""),
-    )?;
+    let mut copy = Network::new(network.graph().clone(), network.parameters.clone());
+    copy.precision = network.precision;
+    let mut trial = Session::new(config.clone(), dataset, copy, Path::new(""))?;
     trial.step(0)?;
     let begin = Instant::now();
     let mut steps = 0;

@@ -1,0 +1,61 @@
+//! With which numbers products are made. Everything else (sums, norms, losses, optimisers) is f32 whatever is chosen.
+
+use std::cell::Cell;
+use std::fmt;
+
+use crate::Isa;
+
+/// What the operands of matrix products and convolutions are rounded to before they are multiplied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Nothing: they are f32.
+    #[default]
+    F32,
+    /// bf16, to the nearest and ties to even; products are summed in f32. Instruction sets without such products
+    /// multiply rounded numbers in f32, which gives the same products, and is slower than not to round. Winograd's
+    /// algorithm, whose transformed numbers bf16 cannot hold well enough, stays in f32 where it is chosen, and so do
+    /// depthwise and prepared convolutions.
+    Bf16,
+}
+
+thread_local! {
+    static CHOSEN: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+impl Precision {
+    /// The name that settings know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Whether [`Isa::current`] has instructions for it.
+    pub fn is_native(self) -> bool {
+        self == Self::F32 || Isa::current() == Isa::Avx512Bf16
+    }
+
+    /// What this thread's products are made with: f32 but within [`Precision::run`].
+    pub fn current() -> Self {
+        CHOSEN.get()
+    }
+
+    /// Runs `work` with every product that this thread calls for in this precision.
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        struct Restore(Precision);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CHOSEN.set(self.0);
+            }
+        }
+        let _restore = Restore(CHOSEN.replace(self));
+        work()
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}

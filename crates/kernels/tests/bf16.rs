@@ -1,0 +1,229 @@
+//! Products in bf16 against the reference on operands rounded to bf16.
+//!
+//! Tolerance: that of f32, 1e-6 times the square root of the number of terms, which are at most 1 each: products of two
+//! bf16 are exact in f32, and sums are f32.
+
+mod common;
+
+use common::{Random, assert_close, assert_same_bits, bits, every_pass, on_every_isa};
+use percept_kernels::{
+    Activation, Algorithm, ConvShape, Layout, LinearShape, Precision, conv2d_fused, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
+    reference,
+};
+
+/// The nearest of the two bf16 around a finite value, the even one of two as near.
+fn nearest(value: f32) -> f64 {
+    let low = value.to_bits() & 0xFFFF_0000;
+    let [below, above] = [low, low + 0x1_0000].map(|bits| f64::from(f32::from_bits(bits)));
+    let (down, up) = ((f64::from(value) - below).abs(), (above - f64::from(value)).abs());
+    let is_even = low & 0x1_0000 == 0;
+    if down < up || down == up && is_even { below } else { above }
+}
+
+fn round(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| nearest(value)).collect()
+}
+
+fn layouts() -> impl Iterator<Item = (Layout, Layout)> {
+    let layouts = [Layout::RowMajor, Layout::Transposed];
+    layouts.into_iter().flat_map(move |a| layouts.map(|b| (a, b)))
+}
+
+#[test]
+fn products_agree_with_the_reference_of_rounded_operands() {
+    let mut random = Random::new(31);
+    for [m, n, k] in [
+        [1, 1, 1],
+        [2, 3, 0],
+        [0, 5, 7],
+        [3, 5, 7],
+        [14, 32, 64],
+        [15, 33, 193],
+        [67, 67, 67],
+        [7, 64, 400],
+        [29, 130, 771],
+        [100, 10, 300],
+        [300, 10, 100],
+        [27, 64, 1500],
+        [1, 513, 130],
+        [40, 200, 20],
+        [25, 48, 9],
+    ] {
+        let (a, b, start) = (random.values(m * k), random.values(k * n), random.values(m * n));
+        let (rounded_a, rounded_b) = (round(&a), round(&b));
+        for (a_layout, b_layout) in layouts() {
+            let accumulate = (m + n + k) % 2 == 0;
+            let mut expected = common::widen(&start);
+            reference::gemm(m, n, k, &rounded_a, a_layout, &rounded_b, b_layout, accumulate, &mut expected);
+            on_every_isa(|isa| {
+                let mut c = start.clone();
+                Precision::Bf16.run(|| gemm(m, n, k, &a, a_layout, &b, b_layout, accumulate, &mut c));
+                let what = format!("{isa} {m}x{n}x{k} {a_layout:?} {b_layout:?} {accumulate}");
+                assert_close(&what, &c, &expected, (k as f64).sqrt(), 1e-6);
+            });
+        }
+    }
+}
+
+#[test]
+fn linear_layers_agree_with_the_reference_of_rounded_operands() {
+    let mut random = Random::new(32);
+    for [batch, inputs, outputs] in [[0, 3, 4], [1, 1, 1], [1, 67, 10], [5, 784, 10], [33, 65, 47], [64, 100, 200]] {
+        let shape = LinearShape::new(batch, inputs, outputs).expect("a layer");
+        let (input, weights) = (random.values(batch * inputs), random.values(inputs * outputs));
+        let (bias, gradient) = (random.values(outputs), random.values(batch * outputs));
+        let [narrow_input, narrow_weights, narrow_gradient] = [&input, &weights, &gradient].map(|v| round(v));
+        let mut expected = [vec![0.0; batch * outputs], vec![0.0; batch * inputs], vec![0.0; inputs * outputs]];
+        let wide_bias = common::widen(&bias);
+        reference::linear(&shape, &narrow_input, &narrow_weights, Some(&wide_bias), &mut expected[0]);
+        reference::linear_input_gradient(&shape, &narrow_gradient, &narrow_weights, &mut expected[1]);
+        reference::linear_weight_gradient(&shape, &narrow_input, &narrow_gradient, &mut expected[2]);
+        on_every_isa(|isa| {
+            let mut actual = expected.clone().map(|values| vec![f32::NAN; values.len()]);
+            Precision::Bf16.run(|| {
+                linear(&shape, &input, &weights, Some(&bias), &mut actual[0]);
+                linear_input_gradient(&shape, &gradient, &weights, &mut actual[1]);
+                linear_weight_gradient(&shape, &input, &gradient, &mut actual[2]);
+            });
+            for ((actual, expected), terms) in actual.iter().zip(&expected).zip([inputs, outputs, batch]) {
+                assert_close(&format!("{shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            }
+        });
+    }
+}
+
+/// Input, output channels, kernel, stride, padding.
+const CONVOLUTIONS: [([usize; 4], usize, [usize; 2], usize, usize); 12] = [
+    ([1, 1, 1, 1], 1, [1, 1], 1, 0),
+    ([0, 8, 8, 3], 5, [3, 3], 1, 1),
+    ([2, 7, 5, 3], 16, [3, 3], 1, 1),
+    ([1, 9, 9, 17], 33, [3, 3], 1, 0),
+    ([3, 8, 8, 16], 20, [3, 3], 2, 1),
+    ([2, 13, 11, 4], 6, [5, 5], 2, 2),
+    ([1, 15, 17, 3], 64, [7, 7], 2, 3),
+    ([2, 6, 6, 12], 10, [1, 1], 1, 0),
+    ([2, 6, 7, 13], 10, [1, 1], 2, 0),
+    ([1, 4, 5, 2], 3, [2, 5], 1, 3),
+    ([1, 4, 4, 67], 67, [3, 3], 1, 1),
+    ([3, 12, 12, 40], 48, [3, 3], 1, 1),
+];
+
+#[test]
+fn convolutions_agree_with_the_reference_of_rounded_operands() {
+    let mut random = Random::new(33);
+    for (input, out_channels, kernel, stride, padding) in CONVOLUTIONS {
+        let shape = ConvShape::new(input, out_channels, kernel, stride, padding).expect("a shape");
+        let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+        let (bias, gradient) = (random.values(shape.out_channels), random.values(shape.output_len()));
+        let [narrow_input, narrow_weights, narrow_gradient] = [&input, &weights, &gradient].map(|v| round(v));
+        let wide_bias = common::widen(&bias);
+        let mut expected =
+            [vec![0.0; shape.output_len()], vec![0.0; shape.input_len()], vec![0.0; shape.weights_len()]];
+        reference::conv2d(&shape, &narrow_input, &narrow_weights, Some(&wide_bias), &mut expected[0]);
+        reference::conv2d_input_gradient(&shape, &narrow_gradient, &narrow_weights, &mut expected[1]);
+        reference::conv2d_weight_gradient(&shape, &narrow_input, &narrow_gradient, &mut expected[2]);
+        let places = shape.kernel[0] * shape.kernel[1];
+        let terms = [
+            places * shape.in_channels,
+            places * shape.out_channels,
+            shape.batch * shape.out_height() * shape.out_width(),
+        ];
+        on_every_isa(|isa| {
+            let mut actual = expected.clone().map(|values| vec![f32::NAN; values.len()]);
+            Precision::Bf16.run(|| {
+                Algorithm::Direct.run(|| {
+                    let nothing = (None, Activation::Identity);
+                    conv2d_fused(&shape, &input, &weights, Some(&bias), nothing.0, nothing.1, &mut actual[0]);
+                    conv2d_input_gradient(&shape, &gradient, &weights, &mut actual[1]);
+                    conv2d_weight_gradient(&shape, &input, &gradient, &mut actual[2]);
+                })
+            });
+            for ((actual, expected), terms) in actual.iter().zip(&expected).zip(terms) {
+                assert_close(&format!("{shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            }
+        });
+    }
+}
+
+#[test]
+fn statistics_are_those_of_the_outputs() {
+    let shape = ConvShape::new([3, 9, 8, 5], 21, [3, 3], 2, 1).expect("a shape");
+    let mut random = Random::new(34);
+    let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+    on_every_isa(|isa| {
+        let (mut output, mut mean, mut variance) = (vec![0.0; shape.output_len()], vec![0.0; 21], vec![0.0; 21]);
+        Precision::Bf16
+            .run(|| conv2d_with_statistics(&shape, &input, &weights, None, &mut output, &mut mean, &mut variance));
+        let mut expected = [vec![0.0; 21], vec![0.0; 21]];
+        let rows = (output.len() / 21) as f64;
+        for channel in 0..21 {
+            let values = output[channel..].iter().step_by(21).map(|&value| f64::from(value));
+            expected[0][channel] = values.clone().sum::<f64>() / rows;
+            expected[1][channel] = values.map(|value| (value - expected[0][channel]).powi(2)).sum::<f64>() / rows;
+        }
+        assert_close(&format!("mean {isa}"), &mean, &expected[0], 1.0, 1e-5);
+        assert_close(&format!("variance {isa}"), &variance, &expected[1], 1.0, 1e-5);
+    });
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let mut random = Random::new(35);
+    for [m, n, k] in [[100, 10, 700], [700, 10, 100], [103, 129, 315], [27, 64, 3001], [1, 1030, 300]] {
+        let (a, b) = (random.values(m * k), random.values(k * n));
+        for (a_layout, b_layout) in layouts() {
+            assert_same_bits(&format!("{m}x{n}x{k} {a_layout:?} {b_layout:?}"), || {
+                let mut c = vec![0.5; m * n];
+                Precision::Bf16.run(|| gemm(m, n, k, &a, a_layout, &b, b_layout, true, &mut c));
+                c
+            });
+        }
+    }
+    let shape = ConvShape::new([3, 16, 15, 24], 40, [3, 3], 2, 1).expect("a shape");
+    let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+    let gradient = random.values(shape.output_len());
+    assert_same_bits("a convolution", || Precision::Bf16.run(|| every_pass(&shape, &input, &weights, &gradient)));
+}
+
+#[test]
+fn winograd_stays_in_f32() {
+    let mut random = Random::new(36);
+    let shape = ConvShape::new([2, 9, 8, 13], 18, [3, 3], 1, 1).expect("a shape");
+    let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+    let gradient = random.values(shape.output_len());
+    on_every_isa(|isa| {
+        let pass = || Algorithm::Winograd4.run(|| every_pass(&shape, &input, &weights, &gradient));
+        assert_eq!(bits(&Precision::Bf16.run(pass)), bits(&pass()), "{isa}");
+    });
+}
+
+#[test]
+fn nan_and_infinity_reach_their_own_row_and_column_only() {
+    let [m, n, k] = [20, 37, 51];
+    on_every_isa(|isa| {
+        let (mut a, mut b) = (vec![1.0; m * k], vec![1.0; k * n]);
+        (a[3 * k + 11], b[20 * n + 36], b[50 * n + 36]) = (f32::NAN, f32::INFINITY, f32::INFINITY);
+        let mut c = vec![0.0; m * n];
+        let plain = Layout::RowMajor;
+        Precision::Bf16.run(|| gemm(m, n, k, &a, plain, &b, plain, false, &mut c));
+        for (place, value) in c.into_iter().enumerate() {
+            match (place / n, place % n) {
+                (3, _) => assert!(value.is_nan(), "{isa}: {value}"),
+                (_, 36) => assert_eq!(value, f32::INFINITY, "{isa}"),
+                _ => assert_eq!(value, k as f32, "{isa}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_precision_ends_with_its_closure_and_says_whether_it_is_emulated() {
+    assert_eq!(Precision::current(), Precision::F32);
+    assert_eq!(Precision::Bf16.run(Precision::current), Precision::Bf16);
+    assert_eq!(Precision::current(), Precision::F32);
+    on_every_isa(|isa| {
+        assert!(Precision::F32.is_native());
+        assert_eq!(Precision::Bf16.is_native(), isa.name() == "avx512bf16");
+    });
+}
