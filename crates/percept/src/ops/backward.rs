@@ -2,7 +2,11 @@
 
 use percept_kernels::{self as kernels, Activation, NormShape};
 
-use super::{NORM_EPSILON, Network, Update, checked, forward::pixels, plan::activation};
+use super::{
+    NORM_EPSILON, Network, Update, checked,
+    forward::pixels,
+    plan::{Plan, activation},
+};
 use crate::model::graph::Op;
 
 impl Network {
@@ -47,11 +51,13 @@ impl Network {
             Op::Input | Op::Normalize { .. } => self.pool.give(gradient),
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
-                let source = self.values[input].take().unwrap_or_default();
-                self.parameter_gradient(index, 0, accumulate, |into| {
-                    kernels::conv2d_weight_gradient(&shape, &source, &gradient, into);
-                });
-                self.values[input] = Some(source);
+                if Plan::is_trained(&self.graph, index) {
+                    let source = self.take_value(input, batch);
+                    self.parameter_gradient(index, 0, accumulate, |into| {
+                        kernels::conv2d_weight_gradient(&shape, &source, &gradient, into);
+                    });
+                    self.put_back(input, source);
+                }
                 if bias {
                     let rows = gradient.len() / shape.out_channels;
                     self.parameter_gradient(index, 1, accumulate, |into| {
@@ -135,10 +141,10 @@ impl Network {
         // Put aside, so that parameters can be changed while it is read.
         let factors = std::mem::take(&mut self.factors);
         let origin = self.plan.origin[input];
-        let value = self.values[origin].take();
+        let value = self.take_value(origin, shape.batch);
         let source = match self.plan.normalizes[index] {
             Some(_) => pixels(images, &factors),
-            None => value.as_deref().unwrap_or_default().into(),
+            None => (&value).into(),
         };
         match updates.iter().position(|&(parameter, _)| parameter == weights) {
             Some(place) => {
@@ -149,9 +155,29 @@ impl Network {
                 kernels::linear_weight_gradient(&shape, source, &gradient, into);
             }),
         }
-        self.values[origin] = value;
+        self.put_back(origin, value);
         self.factors = factors;
         self.pool.give(gradient);
+    }
+
+    /// A value of the forward pass, empty where it was not kept and cannot be computed again.
+    fn take_value(&mut self, index: usize, batch: usize) -> Vec<f32> {
+        let kept = self.values[index].take();
+        let norm = self.plan.absorbed(&self.graph, index).filter(|&norm| self.graph.nodes[norm].op == Op::BatchNorm);
+        let (None, Some(norm), Some(activation)) = (&kept, norm, activation(&self.graph.nodes[index].op)) else {
+            return kept.unwrap_or_default();
+        };
+        let mut value = self.pool.take(batch * self.graph.nodes[index].shape.len());
+        self.apply_norm(norm, activation, batch, &mut value);
+        value
+    }
+
+    fn put_back(&mut self, index: usize, value: Vec<f32>) {
+        if self.plan.keeps[index] {
+            self.values[index] = Some(value);
+        } else {
+            self.pool.give(value);
+        }
     }
 
     fn norm_gradient(

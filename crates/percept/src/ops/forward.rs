@@ -12,7 +12,7 @@ use super::{
 use crate::model::graph::{Op, Shape};
 
 impl Network {
-    /// Runs every node. While training, values stay for the backward pass; otherwise they go with their last reader.
+    /// Runs every node. A value goes with its last reader, unless the backward pass needs it.
     pub(super) fn forward(&mut self, images: &[u8], batch: usize, training: bool) {
         self.prepare_factors();
         let mut left = self.plan.readers.clone();
@@ -26,7 +26,7 @@ impl Network {
             for position in 0..self.plan.reads[index].len() {
                 let input = self.plan.reads[index][position];
                 left[input] -= 1;
-                if left[input] == 0 && !training {
+                if left[input] == 0 && !(training && self.plan.keeps[input]) {
                     self.release(input);
                 }
             }
@@ -142,19 +142,18 @@ impl Network {
             kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
             return;
         }
-        let [batch_mean, batch_variance] = &mut self.saved[norm].statistics;
-        batch_mean.resize(shape.channels, 0.0);
-        batch_variance.resize(shape.channels, 0.0);
-        let parameters = &mut self.parameters.0;
-        let (scale, shift) = (&parameters[scale], &parameters[shift]);
-        let epsilon = NORM_EPSILON;
         if self.plan.measures[node.inputs[0]] == Some(norm) {
-            let (mean, variance) = (&*batch_mean, &*batch_variance);
-            kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, activation, output);
+            self.apply_norm(norm, activation, batch, output);
         } else {
+            let [batch_mean, batch_variance] = &mut self.saved[norm].statistics;
+            batch_mean.resize(shape.channels, 0.0);
+            batch_variance.resize(shape.channels, 0.0);
+            let (scale, shift) = (&self.parameters.0[scale], &self.parameters.0[shift]);
             let (mean, variance) = (&mut *batch_mean, &mut *batch_variance);
-            kernels::batch_norm_train(&shape, input, scale, shift, epsilon, activation, output, mean, variance);
+            kernels::batch_norm_train(&shape, input, scale, shift, NORM_EPSILON, activation, output, mean, variance);
         }
+        let [batch_mean, batch_variance] = &self.saved[norm].statistics;
+        let parameters = &mut self.parameters.0;
         kernels::average(&mut parameters[mean], batch_mean, 1.0 - NORM_MOMENTUM);
         // torch keeps the unbiased variance.
         let unbiased = shape.rows as f32 / (shape.rows.max(2) - 1) as f32;
@@ -163,6 +162,16 @@ impl Network {
             .iter_mut()
             .zip(newest)
             .for_each(|(running, newest)| *running += NORM_MOMENTUM * (newest - *running));
+    }
+
+    /// Batch norm by the statistics of the batch, which are known, and its activation.
+    pub(super) fn apply_norm(&self, norm: usize, activation: Activation, batch: usize, output: &mut [f32]) {
+        let node = &self.graph.nodes[norm];
+        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
+        let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
+        let [mean, variance] = &self.saved[norm].statistics;
+        let [scale, shift] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
+        kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, NORM_EPSILON, activation, output);
     }
 
     /// What turns the bytes of an image into a linear layer's inputs: multipliers and offsets, place by place.

@@ -20,6 +20,10 @@ pub(super) struct Plan {
     pub origin: Vec<usize>,
     /// The normalisation that this linear layer does itself as it reads the images' bytes.
     pub normalizes: Vec<Option<usize>>,
+    /// Training only: whether this node's value stays for the backward pass. One that a norm and its activation give, and
+    /// that only convolutions and linear layers need again, does not: it is computed again from the norm's input, which
+    /// stays anyway.
+    pub keeps: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
 }
@@ -47,6 +51,7 @@ impl Plan {
             }
         }
         plan.skip_passes(graph);
+        plan.find_kept(graph);
         plan.count_readers();
         plan
     }
@@ -106,6 +111,7 @@ impl Plan {
             measures: vec![None; count],
             origin: (0..count).collect(),
             normalizes: vec![None; count],
+            keeps: vec![false; count],
         }
     }
 
@@ -140,6 +146,11 @@ impl Plan {
         }
     }
 
+    /// Whether the optimiser moves this node's weights.
+    pub fn is_trained(graph: &Graph, index: usize) -> bool {
+        graph.nodes[index].parameters.first().is_some_and(|&weights| graph.parameters[weights].role.is_trained())
+    }
+
     /// Whether another chain took this addition already.
     fn is_taken(&self, graph: &Graph, add: usize) -> bool {
         graph.nodes[add].inputs.iter().any(|&input| self.absorbed_by[input] == Some(add))
@@ -166,6 +177,27 @@ impl Plan {
         for (index, reads) in self.reads.iter().enumerate() {
             if self.absorbed_by[index].is_none() && self.origin[index] == index {
                 reads.iter().for_each(|&input| self.readers[input] += 1);
+            }
+        }
+    }
+
+    /// Finds the values that the backward pass reads.
+    fn find_kept(&mut self, graph: &Graph) {
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let Some(&input) = node.inputs.first() else { continue };
+            let absorbed = self.absorbed(graph, index).map(|absorbed| &graph.nodes[absorbed].op);
+            let renews = |value: usize| {
+                self.absorbed(graph, value).is_some_and(|absorbed| graph.nodes[absorbed].op == Op::BatchNorm)
+            };
+            let value = self.origin[input];
+            match node.op {
+                Op::Conv2d { .. } | Op::Linear if Self::is_trained(graph, index) && !renews(value) => {
+                    self.keeps[value] = true
+                }
+                Op::BatchNorm => self.keeps[value] = true,
+                _ if activation(&node.op).is_some() && absorbed.is_none() => self.keeps[value] = true,
+                _ if absorbed == Some(&Op::Add) => self.keeps[index] = true,
+                _ => {}
             }
         }
     }

@@ -151,7 +151,9 @@ fn gradients_in_bf16_point_where_those_of_f32_do() {
         assert!(wide != narrow, "{}: nothing was rounded", model.name);
         let dot: f32 = wide.iter().zip(narrow).map(|(w, n)| w * n).sum();
         let cosine = dot / length(wide) / length(narrow);
-        assert!(cosine > 0.99, "{}: the cosine is {cosine}", model.name);
+        // An operand is wrong by up to 1/512, a deep network of random numbers enlarges that, and poolings and ReLUs then
+        // choose otherwise here and there; which layers are rounded at all is up to the cost rule.
+        assert!(cosine > if network.graph().is_convolutional() { 0.95 } else { 0.999 }, "{}: {cosine}", model.name);
         assert_eq!(Precision::current(), Precision::F32);
     }
 }
