@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import json
 import pathlib
+import sys
 
 import numpy
 import results
@@ -37,6 +38,10 @@ SHIFT = 2
 
 def seconds():
     return time.perf_counter() - BEGIN
+
+
+def say(text):
+    print(f"{seconds():7.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 # Images: [count, 3, 32, 32], normalised, and labels.
@@ -223,7 +228,7 @@ def train(model, network, batches, arguments, cast):
                 optimiser.step()
                 optimiser.zero_grad()
             count += 1
-            print(f"{seconds():7.1f} s  step {count}  loss {loss.item() / BATCH:.3f}", flush=True)
+            say(f"step {count}  loss {loss.item() / BATCH:.3f}")
 
 
 # Accuracy.
@@ -265,7 +270,7 @@ def main():
         read_split(arguments.folder / split, arguments.threads) for split in ("train", "test")
     )
     images, test_images = normalise(images), normalise(test_images)
-    print(f"{seconds():7.1f} s  {len(labels)} images read", flush=True)
+    say(f"{len(labels)} images read")
     model = build(images)
     network = torch.compile(model) if arguments.compile else model
     steps = train(model, network, Batches(images, labels, arguments.seed), arguments, cast)
@@ -276,4 +281,5 @@ def main():
     print(json.dumps({**answer, "precision": "bf16" if bf16 else "f32", "version": torch.__version__}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -26,13 +26,12 @@ from workloads import key_of_cifar10
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", results.ROOT / "target")).resolve()
 
 
-def commands(arguments, seed, folder):
-    """The command, and its words for the page."""
-    flags = [*arguments.flags, "--seed", str(seed)]
+def words_of(arguments, flags, out):
+    """The command of one training."""
     if arguments.peer:
         return [arguments.peer, "bench/airbench94.py", str(arguments.folder), *flags]
-    program = str(TARGET / "release/percept")
-    return [program, "train", str(arguments.folder), *flags, "--out", f"{folder}/run-{seed}", "--json"]
+    program = str(TARGET / f"release/percept{'.exe' if os.name == 'nt' else ''}")
+    return [program, "train", str(arguments.folder), *flags, "--out", out, "--json"]
 
 
 def run(command, cache):
@@ -45,7 +44,8 @@ def run(command, cache):
         raise SystemExit(f"{' '.join(command)} ended with code {done.returncode}")
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     top1 = answer["test"]["top1"] if "test" in answer else answer["top1"]
-    return {"top1": top1, "seconds": seconds, "steps": answer["steps"]}
+    views = {key: answer[key] for key in ("top1_without_views", "precision") if key in answer}
+    return {"top1": top1, "seconds": seconds, "steps": answer["steps"], **views}
 
 
 def run_seeds(arguments):
@@ -53,13 +53,11 @@ def run_seeds(arguments):
     with tempfile.TemporaryDirectory() as folder:
         if arguments.warm and not arguments.peer:
             print("filling the cache", flush=True)
-            run(
-                commands(argparse.Namespace(**{**vars(arguments), "flags": ["--steps", "1"]}), 0, f"{folder}/fill"),
-                folder,
-            )
+            run(words_of(arguments, ["--model", "softmax", "--steps", "1"], f"{folder}/fill"), folder)
         for seed in arguments.seeds:
             cache = folder if arguments.warm else f"{folder}/cache-{seed}"
-            runs.append({"seed": seed, **run(commands(arguments, seed, folder), cache)})
+            command = words_of(arguments, [*arguments.flags, "--seed", str(seed)], f"{folder}/run-{seed}")
+            runs.append({"seed": seed, **run(command, cache)})
             print(f"seed {seed}: {100 * runs[-1]['top1']:.2f} % in {runs[-1]['seconds']:.2f} s", flush=True)
     return runs
 
@@ -74,6 +72,8 @@ def parse():
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     arguments = parser.parse_args(sys.argv[1:end], argparse.Namespace(flags=sys.argv[end + 1 :]))
     arguments.folder = arguments.folder.resolve()
+    if os.path.dirname(arguments.peer or ""):
+        arguments.peer = os.path.abspath(arguments.peer)
     return arguments
 
 

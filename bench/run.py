@@ -27,9 +27,10 @@ from workloads import GROWTH, INFERENCE, MEMORY, TRAINING, key_of
 
 ROOT = results.ROOT
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-PERCEPT = str(TARGET / "release/examples/throughput")
-PEAK = str(TARGET / "release/examples/measure")
-BURN = str(TARGET / "bench-burn/release/burn-side")
+EXTENSION = ".exe" if os.name == "nt" else ""
+PERCEPT = str(TARGET / f"release/examples/throughput{EXTENSION}")
+PEAK = str(TARGET / f"release/examples/measure{EXTENSION}")
+BURN = str(TARGET / f"bench-burn/release/burn-side{EXTENSION}")
 BEGIN = time.monotonic()
 
 
@@ -147,11 +148,15 @@ def parse():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--milliseconds", type=int, default=1000, help="length of one turn")
     parser.add_argument("--without-burn", action="store_true", help="spares building it")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if os.path.dirname(arguments.python):
+        arguments.python = os.path.abspath(arguments.python)
+    return arguments
 
 
 def main():
     arguments = parse()
+    page.write()  # Finds lost marks before time is spent.
     bf16 = results.has_bf16(results.processor()[1])
     if arguments.part != ["page"]:
         build(arguments)
@@ -166,7 +171,6 @@ def main():
             except (Failed, OSError, subprocess.SubprocessError) as error:
                 say(f"  {key_of(work)} failed: {error}")
             page.write()  # Now, so that stopping loses nothing.
-    page.write()
     say("wrote docs/benchmarks.md")
 
 

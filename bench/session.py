@@ -3,6 +3,7 @@ machine that slows down slows all of them. A program that fails is named with it
 
 import json
 import queue
+import re
 import subprocess
 import threading
 import time
@@ -25,16 +26,18 @@ class Side:
         try:
             self.process = subprocess.Popen(command, cwd=folder, text=True, **pipes)
         except OSError as error:
-            raise Failed(str(error)) from None
+            raise Failed(error.strerror) from None
         self.lines, self.complaints = queue.Queue(), []
-        for read in (self.read_lines, self.read_complaints):
-            threading.Thread(target=read, daemon=True).start()
+        self.readers = [threading.Thread(target=read, daemon=True) for read in (self.read_lines, self.read_complaints)]
+        for reader in self.readers:
+            reader.start()
         self.facts = self.receive(PATIENCE_TO_START)
         self.turns = []
 
     def read_lines(self):
         for line in self.process.stdout:
-            self.lines.put(line)
+            if line.startswith("{"):  # Some libraries greet.
+                self.lines.put(line)
         self.lines.put("")
 
     def read_complaints(self):
@@ -49,6 +52,7 @@ class Side:
             raise Failed(f"gave no answer within {patience} s") from None
         if not line:
             self.process.wait()
+            self.readers[1].join(timeout=5)
             said = [line for line in self.complaints if line.strip()]
             raise Failed(said[-1].strip()[:200] if said else f"ended with code {self.process.returncode}")
         return json.loads(line)
@@ -96,8 +100,10 @@ def run_once(command, folder):
         done = subprocess.run(
             command, check=False, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_TO_START
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failed(str(error)) from None
+    except OSError as error:
+        raise Failed(error.strerror) from None
+    except subprocess.TimeoutExpired:
+        raise Failed(f"gave no answer within {PATIENCE_TO_START} s") from None
     said = done.stderr.strip().splitlines()
     if done.returncode or not done.stdout.strip():
         raise Failed(said[-1][:200] if said else f"ended with code {done.returncode}")
@@ -108,5 +114,6 @@ def attempt(name, failures, say, action):
     try:
         return action()
     except Failed as failure:
-        failures[name] = str(failure)
-        say(f"  {name}: {failure}")
+        # Files by their names alone: their folders are nobody else's concern.
+        failures[name] = re.sub(r"(/[^/\s]+)+/", "", str(failure))
+        say(f"  {name}: {failures[name]}")
