@@ -42,7 +42,9 @@ def run(command, cache):
     seconds = time.perf_counter() - begin
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with code {done.returncode}")
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    # Percept prints one object, over several lines; the peer's script a line for each.
+    whole = done.stdout.strip()
+    answer = json.loads(whole if whole.endswith("\n}") else whole.splitlines()[-1])
     top1 = answer["test"]["top1"] if "test" in answer else answer["top1"]
     views = {key: answer[key] for key in ("top1_without_views", "precision") if key in answer}
     return {"top1": top1, "seconds": seconds, "steps": answer["steps"], **views}

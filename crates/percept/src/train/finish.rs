@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Training images that are measured at the end, at most: enough to see the gap to the test.
-pub(super) const TRAIN_SAMPLE: usize = 10_000;
+pub(super) const TRAIN_SAMPLE: usize = 5_000;
 /// Pictures in a gallery of the report.
 const SHOWN: usize = 24;
 /// A gap between training and test accuracy that is worth a word.

@@ -243,21 +243,27 @@ fn plan_time(
     let mut copy = Network::new(network.graph().clone(), network.parameters.clone());
     copy.precision = network.precision;
     let mut trial = Session::new(config.clone(), dataset, copy, Path::new(""))?;
-    trial.step(0)?;
     let begin = Instant::now();
-    let mut steps = 0;
-    while steps < 3 || (begin.elapsed().as_secs_f64() < 0.02 * time && steps < 50) {
-        trial.step(steps)?;
-        steps += 1;
+    let mut times = Vec::new();
+    while times.len() < 4 || (begin.elapsed().as_secs_f64() < 0.04 * time && times.len() < 50) {
+        let begin = Instant::now();
+        trial.step(times.len() as u64)?;
+        times.push(begin.elapsed().as_secs_f64());
     }
-    let step = begin.elapsed().as_secs_f64() / steps as f64;
+    // The median: the first steps also make every buffer, and others may be delayed by what else the machine does.
+    times.sort_by(f64::total_cmp);
+    let step = times[times.len() / 2];
     let probe: Vec<u32> = dataset.train.iter().copied().take(512).collect();
+    let mut predictor = trial.network.predictor();
+    // The first batch also makes the buffers of all that follow.
+    crate::evaluate::logits_of(&mut predictor, dataset, &probe);
     let begin = Instant::now();
-    crate::evaluate::evaluate_split(&trial.network, dataset, &probe);
+    crate::evaluate::logits_of(&mut predictor, dataset, &probe);
     let look = begin.elapsed().as_secs_f64() / probe.len().max(1) as f64;
     let per_epoch = trial.steps_per_epoch() as f64;
-    let at_the_end =
-        look * (finish::TRAIN_SAMPLE.min(dataset.train.len()) + dataset.validation.len() + dataset.test.len()) as f64;
+    let at_the_end = look
+        * config.views.all().len() as f64
+        * (finish::TRAIN_SAMPLE.min(dataset.train.len()) + dataset.validation.len() + dataset.test.len()) as f64;
     let left = time - started.elapsed().as_secs_f64() - at_the_end - REPORT_SECONDS;
     // A step costs its share of the validation at the end of its epoch, too.
     let cost = step + look * dataset.validation.len() as f64 / per_epoch;
