@@ -94,7 +94,10 @@ fn linear_layers_agree_with_the_reference_of_rounded_operands() {
 }
 
 /// Input, output channels, kernel, stride, padding.
-const CONVOLUTIONS: [([usize; 4], usize, [usize; 2], usize, usize); 12] = [
+type Convolution = ([usize; 4], usize, [usize; 2], usize, usize);
+
+/// Input, output channels, kernel, stride, padding.
+const CONVOLUTIONS: [Convolution; 12] = [
     ([1, 1, 1, 1], 1, [1, 1], 1, 0),
     ([0, 8, 8, 3], 5, [3, 3], 1, 1),
     ([2, 7, 5, 3], 16, [3, 3], 1, 1),

@@ -137,7 +137,7 @@ fn optimisers_follow_the_reference() {
         on_every_isa(|isa| {
             let (mut parameters, mut first, mut second) = (start.clone(), vec![0.0; length], vec![0.0; length]);
             for (step, gradient) in (1..).zip(&gradients) {
-                Update::AdamW { settings, step: step, first_moment: &mut first, second_moment: &mut second }
+                Update::AdamW { settings, step, first_moment: &mut first, second_moment: &mut second }
                     .apply(&mut parameters, gradient);
             }
             assert_close(&format!("adamw {isa}"), &parameters, &expected, 1.0, 1e-6);

@@ -176,7 +176,7 @@ impl Workload {
     /// Those of convolutions and linear layers for one image, as the direct algorithm makes them: in training three
     /// times those of the forward pass, less the first layer's gradient of the images, which nobody needs.
     fn multiply_adds(&self, train: bool) -> u64 {
-        let counts = |op: &graph::Op| matches!(op, graph::Op::Conv2d { .. } | graph::Op::Linear { .. });
+        let counts = |op: &graph::Op| matches!(op, graph::Op::Conv2d { .. } | graph::Op::Linear);
         let layers = self.graph.nodes.iter().filter(|node| counts(&node.op));
         let layers: Vec<u64> = layers.map(|node| node.multiply_adds).collect();
         let forward: u64 = layers.iter().sum();
