@@ -1,6 +1,6 @@
 //! Burn's side of `bench/run.py`: the workloads of `bench/torch_side.py` on Flex, Burn's own backend for CPUs.
 //!
-//! `burn-side WORKLOAD train|infer [--threads 2] [--batch N] [--seconds 1]`
+//! `burn-side WORKLOAD train|infer [--threads 2] [--batch N] [--milliseconds 1000]`
 //!
 //! Speaks as every side does: one line of JSON when ready, then one for every line of standard input.
 
@@ -22,7 +22,7 @@ use model::Classifier;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [workload, mode, ..] = arguments.as_slice() else {
-        eprintln!("usage: burn-side WORKLOAD train|infer [--threads 2] [--batch N] [--seconds 1]");
+        eprintln!("usage: burn-side WORKLOAD train|infer [--threads 2] [--batch N] [--milliseconds 1000]");
         std::process::exit(2);
     };
     let option = |name: &str, usual: usize| {
@@ -35,10 +35,10 @@ fn main() {
     let mut step = make_step(workload, mode, batch);
     warm_up(&mut step);
     println!("{}", serde_json::json!({ "ready": true, "version": "0.22.1", "batch": batch }));
-    let seconds = Duration::from_secs_f64(option("--milliseconds", 1000) as f64 / 1e3);
+    let time = Duration::from_millis(option("--milliseconds", 1000) as u64);
     for line in std::io::stdin().lock().lines() {
         if line.is_ok() {
-            println!("{}", take_turn(&mut step, seconds));
+            println!("{}", take_turn(&mut step, time));
         }
     }
 }
@@ -79,10 +79,10 @@ fn warm_up(step: &mut dyn FnMut()) {
 }
 
 /// Steps until the time is over, at least one; the time of each in milliseconds.
-fn take_turn(step: &mut dyn FnMut(), seconds: Duration) -> serde_json::Value {
+fn take_turn(step: &mut dyn FnMut(), time: Duration) -> serde_json::Value {
     let begin = Instant::now();
     let mut times = Vec::new();
-    while times.is_empty() || begin.elapsed() < seconds {
+    while times.is_empty() || begin.elapsed() < time {
         let before = Instant::now();
         step();
         times.push(before.elapsed().as_secs_f64() * 1e3);

@@ -4,9 +4,10 @@ use burn::{
     nn::{
         BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
+        pool::MaxPool2dConfig,
     },
     prelude::*,
-    tensor::{activation::relu, module::max_pool2d},
+    tensor::activation::relu,
 };
 
 /// Whether a workload looks at images rather than at rows of numbers.
@@ -68,7 +69,7 @@ impl Classifier {
         for (index, layer) in self.plain.iter().enumerate() {
             x = relu(layer.forward(x));
             if index == 1 || index == 3 {
-                x = max_pool2d(x, [2, 2], [2, 2], [0, 0], [1, 1], false);
+                x = MaxPool2dConfig::new([2, 2]).init().forward(x);
             }
         }
         for block in &self.blocks {
