@@ -86,16 +86,6 @@ fn relu_gradient_body<const M: bool>(output: &[f32], gradient: &mut [f32]) {
     }
 }
 
-/// `output = input Φ(input)`; see [`Activation::Gelu`].
-pub fn gelu(input: &[f32], output: &mut [f32]) {
-    activate(Activation::Gelu, input, output);
-}
-
-/// Multiplies `gradient` by the derivative of [`gelu`] at `input`.
-pub fn gelu_gradient(input: &[f32], gradient: &mut [f32]) {
-    activate_gradient(Activation::Gelu, input, gradient);
-}
-
 /// `output = activation(input)`
 pub fn activate(activation: Activation, input: &[f32], output: &mut [f32]) {
     assert_len("the output", output.len(), input.len());

@@ -34,9 +34,7 @@ pub mod reference;
 mod scratch;
 mod shape;
 
-pub use activation::{
-    Activation, activate, activate_gradient, add, add_relu, gelu, gelu_gradient, relu, relu_gradient,
-};
+pub use activation::{Activation, activate, activate_gradient, add, add_relu, relu, relu_gradient};
 pub use conv::{
     Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_statistics,

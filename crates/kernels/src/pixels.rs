@@ -41,7 +41,11 @@ pub fn normalize(
     });
 }
 
-per_isa!(fn normalize_bytes = normalize_body(input: &[u8], multiplier: &[f32], offset: &[f32], output: &mut [f32]));
+per_isa!(
+    /// Factors as long as `multiplier`, over and over.
+    pub(crate) fn normalize_bytes =
+        normalize_body(input: &[u8], multiplier: &[f32], offset: &[f32], output: &mut [f32])
+);
 
 #[inline(always)]
 fn normalize_body<const M: bool>(input: &[u8], multiplier: &[f32], offset: &[f32], output: &mut [f32]) {

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
+use common::{ACTIVATIONS, Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
 use percept_kernels::{
-    Activation, AdamW, Sgd, Update, activate, activate_gradient, add, add_relu, average, gelu, gelu_gradient,
-    newton_schulz, normalize, reference, relu, relu_gradient, scale, square_sum,
+    Activation, AdamW, Sgd, Update, activate, activate_gradient, add, add_relu, average, newton_schulz, normalize,
+    reference, relu, relu_gradient, scale, square_sum,
 };
 
 const LENGTHS: [usize; 8] = [0, 1, 7, 16, 67, 1000, 16_385, 50_001];
@@ -34,15 +34,6 @@ fn relu_and_additions() {
         });
     }
 }
-
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::HardSwish,
-    Activation::Silu,
-    Activation::Gelu,
-];
 
 /// Tolerance: 3e-7 |x| as the documentation of GELU says (SiLU is as exact), 4e-7 for derivatives.
 #[test]
@@ -95,7 +86,7 @@ fn nan_stays_nan_and_infinity_is_kept() {
             for value in output.chunks(4) {
                 assert!(value[0].is_nan() && value[1..] == [f32::INFINITY, 0.0, 1.0], "{isa}: {value:?}");
             }
-            gelu(&input, &mut output);
+            activate(Activation::Gelu, &input, &mut output);
             for value in output.chunks(4) {
                 assert!(value[0].is_nan() && value[1] == f32::INFINITY, "{isa}: {value:?}");
             }
@@ -235,8 +226,8 @@ fn the_bits_are_the_same_whatever_the_threads() {
         relu_gradient(&b, &mut values);
         results.extend_from_slice(&values);
         let mut output = vec![0.0; a.len()];
-        gelu(&a, &mut output);
-        gelu_gradient(&b, &mut output);
+        activate(Activation::Gelu, &a, &mut output);
+        activate_gradient(Activation::Gelu, &b, &mut output);
         average(&mut output, &b, 0.9);
         scale(&mut output, 1.1);
         results.extend_from_slice(&output);

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_same_bits, bits, on_every_isa, widen};
+use common::{ACTIVATIONS, Random, assert_close, assert_same_bits, bits, on_every_isa, widen};
 use percept_kernels::{
     Activation, Algorithm, ConvShape, NormShape, batch_norm_apply, batch_norm_train, conv2d, conv2d_fused,
     conv2d_with_statistics, reference,
@@ -13,15 +13,6 @@ use percept_kernels::{
 
 const ALGORITHMS: [(Algorithm, f64); 3] =
     [(Algorithm::Direct, 1e-6), (Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
-
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::HardSwish,
-    Activation::Silu,
-    Activation::Gelu,
-];
 
 /// Input, output channels, kernel, stride, padding.
 const CASES: [([usize; 4], usize, usize, usize, usize); 12] = [

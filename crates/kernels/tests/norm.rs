@@ -4,20 +4,12 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
+use common::{ACTIVATIONS, Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
 use percept_kernels::{
     Activation, NormShape, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train,
     channel_sums, reference,
 };
 
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::HardSwish,
-    Activation::Silu,
-    Activation::Gelu,
-];
 const SHAPES: [[usize; 2]; 13] = [
     [0, 3],
     [1, 1],

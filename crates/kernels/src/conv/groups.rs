@@ -7,23 +7,13 @@ use super::statistics::gather;
 use super::{output_patches, patches, turned};
 use crate::ConvShape;
 use crate::arch::MicroKernel;
-use crate::gemm::{Destination, Product, Reduction, Right, Rows};
+use crate::gemm::{Destination, Product, Reduction, Rows};
 use crate::parallel::{self, CHUNK, SharedMut};
 use crate::scratch::Scratch;
-use std::ops::Range;
-
-/// Some columns of a matrix that lies row after row.
-struct Part<'a>(Rows<'a>);
-
-impl Right for Part<'_> {
-    fn pack(&self, steps: Range<usize>, columns: Range<usize>, width: usize, panel: usize, panels: &mut [f32]) {
-        self.0.pack(steps, columns, width, panel, panels);
-    }
-}
 
 /// `values` from a column on, in rows of `stride`.
-fn part(values: &[f32], column: usize, stride: usize) -> Part<'_> {
-    Part(Rows { values: values.get(column..).unwrap_or_default(), stride, copy: false })
+fn part(values: &[f32], column: usize, stride: usize) -> Rows<'_> {
+    Rows { values: values.get(column..).unwrap_or_default(), stride, copy: false }
 }
 
 /// Input and output channels of a group.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::gemm::{Block, GROUP, Left, spread};
+use crate::gemm::{Block, Left, spread_gathered};
 
 /// The patches under a kernel that moves over images: a matrix of output pixels x places of the kernel.
 #[derive(Clone, Copy)]
@@ -157,14 +157,8 @@ impl Left for Turned<'_> {
         tile_rows: usize,
         scratch: &'s mut [f32],
     ) -> Block<'s> {
-        let (depth, width) = (steps.len(), rows.len());
-        let (tiles, group) = scratch.split_at_mut(width.next_multiple_of(tile_rows) * depth);
-        for first in (0..depth).step_by(GROUP) {
-            let count = GROUP.min(depth - first);
-            let pixels = steps.start + first..steps.start + first + count;
+        spread_gathered(rows.len(), steps, tile_rows, scratch, |pixels, group| {
             self.0.gather(pixels, rows.clone(), group);
-            spread(group, width, first..first + count, width, depth, tile_rows, tiles);
-        }
-        Block { values: tiles, tile: tile_rows * depth, row: 1, step: tile_rows }
+        })
     }
 }

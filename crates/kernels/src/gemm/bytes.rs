@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::operand::{Block, GROUP, Left, Right, spread};
+use super::operand::{Block, Left, Right, spread_gathered};
 use crate::Isa;
-use crate::lanes::{multiply_add, per_isa};
+use crate::pixels::normalize_bytes;
 
 /// A matrix of `multiplier[column] * byte + offset[column]`, row after row; both factors are as long as a row.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub(crate) struct ByteRows<'a> {
 impl ByteRows<'_> {
     fn normalize(&self, row: usize, columns: Range<usize>, into: &mut [f32]) {
         let values = &self.values[row * self.multiplier.len()..][columns.clone()];
-        normalize_row(self.isa, values, &self.multiplier[columns.clone()], &self.offset[columns], into);
+        normalize_bytes(self.isa, values, &self.multiplier[columns.clone()], &self.offset[columns], into);
     }
 }
 
@@ -70,24 +70,10 @@ impl Left for ByteColumns<'_> {
         tile_rows: usize,
         scratch: &'s mut [f32],
     ) -> Block<'s> {
-        let (count, depth) = (rows.len(), steps.len());
-        let (tiles, group) = scratch.split_at_mut(count.next_multiple_of(tile_rows) * depth);
-        for first in (0..depth).step_by(GROUP) {
-            let part = first..depth.min(first + GROUP);
-            for (step, into) in part.clone().zip(group.chunks_exact_mut(count)) {
-                self.0.normalize(steps.start + step, rows.clone(), into);
+        spread_gathered(rows.len(), steps, tile_rows, scratch, |steps, group| {
+            for (step, into) in steps.zip(group.chunks_exact_mut(rows.len())) {
+                self.0.normalize(step, rows.clone(), into);
             }
-            spread(group, count, part, count, depth, tile_rows, tiles);
-        }
-        Block { values: scratch, tile: tile_rows * depth, row: 1, step: tile_rows }
-    }
-}
-
-per_isa!(fn normalize_row = normalize_body(values: &[u8], multiplier: &[f32], offset: &[f32], into: &mut [f32]));
-
-#[inline(always)]
-fn normalize_body<const M: bool>(values: &[u8], multiplier: &[f32], offset: &[f32], into: &mut [f32]) {
-    for (((into, &value), &multiplier), &offset) in into.iter_mut().zip(values).zip(multiplier).zip(offset) {
-        *into = multiply_add::<M>(f32::from(value), multiplier, offset);
+        })
     }
 }

@@ -13,7 +13,7 @@ mod product;
 mod reduction;
 
 pub(crate) use bytes::{ByteColumns, ByteRows};
-pub(crate) use operand::{Block, Columns, GROUP, Left, Right, Rows, scratch_len, spread, transpose};
+pub(crate) use operand::{Block, Columns, Left, Right, Rows, scratch_len, spread_gathered, transpose};
 pub(crate) use packed::Packed;
 pub(crate) use product::{Destination, Finish, Product, rows_in_task};
 pub(crate) use reduction::{Reduction, add_chunks};

@@ -23,8 +23,8 @@ pub(crate) trait Right: Sync {
     /// panel `width` values a step. What stands behind the last column goes into sums that nobody reads.
     fn pack(&self, steps: Range<usize>, columns: Range<usize>, width: usize, panel: usize, panels: &mut [f32]);
 
-    /// The whole matrix where it already lies row after row.
-    fn in_place(&self) -> Option<&[f32]> {
+    /// The whole matrix where it already lies row after row, and how far apart the rows are.
+    fn in_place(&self) -> Option<(&[f32], usize)> {
         None
     }
 
@@ -51,7 +51,7 @@ pub(crate) fn scratch_len(rows: usize, depth: usize, tile_rows: usize) -> usize 
 
 /// Steps that are spread to tiles together: enough to write whole cache lines, few enough to stay in the first-level
 /// cache.
-pub(crate) const GROUP: usize = 16;
+const GROUP: usize = 16;
 
 /// A matrix that lies row after row, each `stride` values long.
 pub(crate) struct Rows<'a> {
@@ -93,8 +93,8 @@ impl Right for Rows<'_> {
         }
     }
 
-    fn in_place(&self) -> Option<&[f32]> {
-        Some(self.values)
+    fn in_place(&self) -> Option<(&[f32], usize)> {
+        Some((self.values, self.stride))
     }
 }
 
@@ -165,10 +165,29 @@ pub(crate) fn transpose(values: &[f32], stride: usize, columns: usize, steps: us
     }
 }
 
+/// A block of `rows` x `steps` in tiles, of an operand that has to be gathered: `gather` writes the rows of some steps,
+/// step after step.
+pub(crate) fn spread_gathered(
+    rows: usize,
+    steps: Range<usize>,
+    tile_rows: usize,
+    scratch: &mut [f32],
+    gather: impl Fn(Range<usize>, &mut [f32]),
+) -> Block<'_> {
+    let depth = steps.len();
+    let (tiles, group) = scratch.split_at_mut(rows.next_multiple_of(tile_rows) * depth);
+    for first in (0..depth).step_by(GROUP) {
+        let part = first..depth.min(first + GROUP);
+        gather(steps.start + part.start..steps.start + part.end, group);
+        spread(group, rows, part, rows, depth, tile_rows, tiles);
+    }
+    Block { values: tiles, tile: tile_rows * depth, row: 1, step: tile_rows }
+}
+
 /// Spreads values that lie step after step over tiles: `tiles[t * tile_rows * depth + s * tile_rows + r]` becomes row
 /// `t * tile_rows + r` of step s, for the steps of `steps` among `depth`. Step `steps.start` starts at `values[0]`, the
 /// next `stride` further.
-pub(crate) fn spread(
+fn spread(
     values: &[f32],
     stride: usize,
     steps: Range<usize>,

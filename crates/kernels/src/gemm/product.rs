@@ -46,8 +46,8 @@ enum Way<'a> {
 /// How B is there when the tasks begin.
 #[derive(Clone, Copy)]
 enum Ready<'a> {
-    /// As it lies: what a single tile of rows reads is not worth a copy.
-    InPlace(&'a [f32]),
+    /// As it lies, its rows so far apart: what a single tile of rows reads is not worth a copy.
+    InPlace(&'a [f32], usize),
     /// Packed for all.
     Packed(&'a Packed),
     /// Not: each panel has one reader, which packs it for itself.
@@ -80,7 +80,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         let is_ready = in_place.is_some() || before.is_some();
         let packed = (!is_ready && row_tasks > 1).then(|| Packed::new(self.right, kernel, n, k));
         let right = match (in_place, before.or(packed.as_ref())) {
-            (Some(values), _) => Ready::InPlace(values),
+            (Some((values, stride)), _) => Ready::InPlace(values, stride),
             (None, Some(packed)) => Ready::Packed(packed),
             (None, None) => Ready::No,
         };
@@ -133,9 +133,8 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         for steps in step_blocks(k, kernel.depth) {
             let left = self.left.block(rows.clone(), steps.clone(), kernel.rows, &mut left);
             let right = match right {
-                Ready::InPlace(values) => {
-                    let n = self.sizes[1];
-                    Panels { values: &values[steps.start * n + columns.start..], panel: width, step: n }
+                Ready::InPlace(values, stride) => {
+                    Panels { values: &values[steps.start * stride + columns.start..], panel: width, step: stride }
                 }
                 Ready::Packed(packed) => packed.panels(&steps, columns.start),
                 Ready::No => {

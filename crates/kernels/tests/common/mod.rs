@@ -1,7 +1,17 @@
 //! What the tests share: values without a pattern, every instruction set, several thread counts, and comparisons.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use percept_kernels::{ConvShape, Isa, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+use percept_kernels::{Activation, ConvShape, Isa, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+
+/// Every activation.
+pub const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::HardSwish,
+    Activation::Silu,
+    Activation::Gelu,
+];
 
 /// A small generator (Marsaglia's xorshift with a multiplier), so that tests depend on nothing.
 pub struct Random(u64);
@@ -74,6 +84,19 @@ pub fn assert_close(what: &str, actual: &[f32], expected: &[f64], scale: f64, to
         let error = (f64::from(actual) - expected).abs();
         let bound = tolerance * scale.max(1.0).max(expected.abs());
         assert!(error <= bound, "{what}: value {index} is {actual}, not {expected}: off by {error:e}, bound {bound:e}");
+    }
+}
+
+/// Demands of an `m x n` product over `k` steps of ones that the NaN of row 3 and the infinity of column 36 reached these
+/// alone.
+#[track_caller]
+pub fn assert_only_their_row_and_column(isa: Isa, c: &[f32], n: usize, k: usize) {
+    for (place, &value) in c.iter().enumerate() {
+        match (place / n, place % n) {
+            (3, _) => assert!(value.is_nan(), "{isa}: {value}"),
+            (_, 36) => assert_eq!(value, f32::INFINITY, "{isa}"),
+            _ => assert_eq!(value, k as f32, "{isa}"),
+        }
     }
 }
 

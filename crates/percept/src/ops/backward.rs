@@ -7,43 +7,53 @@ use super::{
     forward::pixels,
     plan::{Plan, activation},
 };
-use crate::model::graph::Op;
+use crate::model::{Graph, graph::Op};
+
+/// What a backward pass goes by, and what it has found so far.
+pub(super) struct Backward<'a> {
+    images: &'a [u8],
+    batch: usize,
+    accumulate: bool,
+    /// By the places of their weights among the parameters.
+    updates: Vec<(usize, Update<'a>)>,
+    /// Of the nodes' values.
+    gradients: Vec<Option<Vec<f32>>>,
+}
+
+impl<'a> Backward<'a> {
+    pub(super) fn new(
+        graph: &Graph,
+        images: &'a [u8],
+        batch: usize,
+        accumulate: bool,
+        updates: Vec<(usize, Update<'a>)>,
+    ) -> Self {
+        Self { images, batch, accumulate, updates, gradients: graph.nodes.iter().map(|_| None).collect() }
+    }
+}
 
 impl Network {
     /// Propagates the gradient of the logits, fills the parameters' gradients, and releases every value on the way.
     /// Weights that have an update get it at once.
-    pub(super) fn backward(
-        &mut self,
-        images: &[u8],
-        logits_gradient: Vec<f32>,
-        accumulate: bool,
-        updates: &mut Vec<(usize, Update<'_>)>,
-    ) {
-        let batch = self.count(images);
-        let mut gradients: Vec<Option<Vec<f32>>> = self.graph.nodes.iter().map(|_| None).collect();
-        if let Some(last) = gradients.last_mut() {
+    ///
+    /// # Panics
+    /// If an update is for another kind of parameter.
+    pub(super) fn backward(&mut self, logits_gradient: Vec<f32>, mut pass: Backward<'_>) {
+        if let Some(last) = pass.gradients.last_mut() {
             *last = Some(logits_gradient);
         }
         for index in (0..self.graph.nodes.len()).rev() {
-            if let Some(gradient) = gradients[index].take() {
-                match self.graph.nodes[index].op {
-                    Op::Linear => self.linear_gradient(index, images, gradient, accumulate, updates, &mut gradients),
-                    _ => self.differentiate(index, batch, gradient, accumulate, &mut gradients),
-                }
+            if let Some(gradient) = pass.gradients[index].take() {
+                self.differentiate(index, gradient, &mut pass);
             }
             self.release(index);
         }
+        assert!(pass.updates.is_empty(), "updates of parameters that are no weights of linear layers");
     }
 
     /// Turns the gradient of one node's output into those of its parameters and inputs.
-    fn differentiate(
-        &mut self,
-        index: usize,
-        batch: usize,
-        mut gradient: Vec<f32>,
-        accumulate: bool,
-        gradients: &mut [Option<Vec<f32>>],
-    ) {
+    fn differentiate(&mut self, index: usize, mut gradient: Vec<f32>, pass: &mut Backward<'_>) {
+        let (batch, accumulate) = (pass.batch, pass.accumulate);
         let op = self.graph.nodes[index].op.clone();
         let input = self.graph.nodes[index].inputs.first().copied().unwrap_or(0);
         let wanted = self.plan.needs_gradient[input];
@@ -68,33 +78,33 @@ impl Network {
                     let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
                     let weights = &self.parameters.0[self.graph.nodes[index].parameters[0]];
                     kernels::conv2d_input_gradient(&shape, &gradient, weights, &mut result);
-                    self.pass_on(input, result, gradients);
+                    self.pass_on(input, result, pass);
                 }
                 self.pool.give(gradient);
             }
-            Op::BatchNorm => self.norm_gradient(index, Activation::Identity, batch, gradient, accumulate, gradients),
+            Op::BatchNorm => self.norm_gradient(index, Activation::Identity, gradient, pass),
             Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => {
                 let Some(activation) = activation(&op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
                     Some(add) if self.graph.nodes[add].op == Op::Add => {
                         kernels::relu_gradient(self.values[index].as_deref().unwrap_or_default(), &mut gradient);
-                        self.pass_to_both(add, gradient, gradients);
+                        self.pass_to_both(add, gradient, pass);
                     }
-                    Some(norm) => self.norm_gradient(norm, activation, batch, gradient, accumulate, gradients),
+                    Some(norm) => self.norm_gradient(norm, activation, gradient, pass),
                     None => {
                         let source = self.values[self.plan.origin[input]].as_deref().unwrap_or_default();
                         kernels::activate_gradient(activation, source, &mut gradient);
-                        self.pass_on(input, gradient, gradients);
+                        self.pass_on(input, gradient, pass);
                     }
                 }
             }
-            Op::Add => self.pass_to_both(index, gradient, gradients),
+            Op::Add => self.pass_to_both(index, gradient, pass),
             Op::MaxPool { .. } => {
                 let shape = self.pool_shape(index, batch);
                 let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
                 kernels::max_pool_gradient(&shape, &gradient, &self.saved[index].argmax, &mut result);
                 self.pool.give(gradient);
-                self.pass_on(input, result, gradients);
+                self.pass_on(input, result, pass);
             }
             Op::GlobalAveragePool | Op::GlobalMaxPool => {
                 let shape = self.graph.nodes[input].shape;
@@ -107,33 +117,26 @@ impl Network {
                     kernels::global_max_pool_gradient(batch, pixels, channels, &gradient, argmax, &mut result);
                 }
                 self.pool.give(gradient);
-                self.pass_on(input, result, gradients);
+                self.pass_on(input, result, pass);
             }
-            Op::Flatten => self.pass_on(input, gradient, gradients),
-            Op::Linear => unreachable!("linear layers have a function of their own"),
+            Op::Flatten => self.pass_on(input, gradient, pass),
+            Op::Linear => self.linear_gradient(index, gradient, pass),
             Op::Scale(factor) => {
                 kernels::scale(&mut gradient, factor);
-                self.pass_on(input, gradient, gradients);
+                self.pass_on(input, gradient, pass);
             }
         }
     }
 
-    fn linear_gradient(
-        &mut self,
-        index: usize,
-        images: &[u8],
-        gradient: Vec<f32>,
-        accumulate: bool,
-        updates: &mut Vec<(usize, Update<'_>)>,
-        gradients: &mut [Option<Vec<f32>>],
-    ) {
+    fn linear_gradient(&mut self, index: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
+        let accumulate = pass.accumulate;
         let input = self.graph.nodes[index].inputs[0];
         let weights = self.graph.nodes[index].parameters[0];
-        let shape = self.linear_shape(index, self.count(images));
+        let shape = self.linear_shape(index, pass.batch);
         if self.plan.needs_gradient[input] {
             let mut result = self.pool.take(shape.batch * shape.inputs);
             kernels::linear_input_gradient(&shape, &gradient, &self.parameters.0[weights], &mut result);
-            self.pass_on(input, result, gradients);
+            self.pass_on(input, result, pass);
         }
         self.parameter_gradient(index, 1, accumulate, |into| {
             kernels::channel_sums(shape.batch, shape.outputs, &gradient, into);
@@ -142,13 +145,13 @@ impl Network {
         let factors = std::mem::take(&mut self.factors);
         let origin = self.plan.origin[input];
         let value = self.take_value(origin, shape.batch);
-        let source = match self.plan.normalizes[index] {
-            Some(_) => pixels(images, &factors),
-            None => (&value).into(),
+        let source = match self.plan.reads_bytes[index] {
+            true => pixels(pass.images, &factors),
+            false => (&value).into(),
         };
-        match updates.iter().position(|&(parameter, _)| parameter == weights) {
+        match pass.updates.iter().position(|&(parameter, _)| parameter == weights) {
             Some(place) => {
-                let (_, update) = updates.swap_remove(place);
+                let (_, update) = pass.updates.swap_remove(place);
                 kernels::linear_weight_update(&shape, source, &gradient, update, &mut self.parameters.0[weights]);
             }
             None => self.parameter_gradient(index, 0, accumulate, |into| {
@@ -180,18 +183,10 @@ impl Network {
         }
     }
 
-    fn norm_gradient(
-        &mut self,
-        norm: usize,
-        activation: Activation,
-        batch: usize,
-        gradient: Vec<f32>,
-        accumulate: bool,
-        gradients: &mut [Option<Vec<f32>>],
-    ) {
+    fn norm_gradient(&mut self, norm: usize, activation: Activation, gradient: Vec<f32>, pass: &mut Backward<'_>) {
         let node = &self.graph.nodes[norm];
         let input = node.inputs[0];
-        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
+        let shape = checked(NormShape::new(pass.batch * node.shape.pixels(), node.shape.channels()));
         let (scale, shift) = (node.parameters[0], node.parameters[1]);
         let mut result = self.pool.take(gradient.len());
         let mut scale_gradient = self.pool.take(shape.channels);
@@ -210,12 +205,12 @@ impl Network {
             &mut scale_gradient,
             &mut shift_gradient,
         );
-        self.parameter_gradient(norm, 0, accumulate, |into| into.copy_from_slice(&scale_gradient));
-        self.parameter_gradient(norm, 1, accumulate, |into| into.copy_from_slice(&shift_gradient));
+        self.parameter_gradient(norm, 0, pass.accumulate, |into| into.copy_from_slice(&scale_gradient));
+        self.parameter_gradient(norm, 1, pass.accumulate, |into| into.copy_from_slice(&shift_gradient));
         self.pool.give(scale_gradient);
         self.pool.give(shift_gradient);
         self.pool.give(gradient);
-        self.pass_on(input, result, gradients);
+        self.pass_on(input, result, pass);
     }
 
     /// Lets `compute` overwrite the gradient of a node's parameter, or a buffer that is then added to it.
@@ -235,21 +230,21 @@ impl Network {
         }
     }
 
-    fn pass_to_both(&mut self, add: usize, gradient: Vec<f32>, gradients: &mut [Option<Vec<f32>>]) {
+    fn pass_to_both(&mut self, add: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
         let (left, right) = (self.graph.nodes[add].inputs[0], self.graph.nodes[add].inputs[1]);
         let mut copy = self.pool.take(gradient.len());
         copy.copy_from_slice(&gradient);
-        self.pass_on(left, gradient, gradients);
-        self.pass_on(right, copy, gradients);
+        self.pass_on(left, gradient, pass);
+        self.pass_on(right, copy, pass);
     }
 
     /// Adds a gradient to what a node has received so far.
-    fn pass_on(&mut self, node: usize, gradient: Vec<f32>, gradients: &mut [Option<Vec<f32>>]) {
+    fn pass_on(&mut self, node: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
         if !self.plan.needs_gradient[node] {
             self.pool.give(gradient);
             return;
         }
-        match &mut gradients[node] {
+        match &mut pass.gradients[node] {
             Some(sum) => {
                 kernels::add(sum, &gradient);
                 self.pool.give(gradient);

@@ -9,7 +9,7 @@ use super::{
     plan::{Chain, activation},
     predictor::affine,
 };
-use crate::model::graph::{Op, Shape};
+use crate::model::graph::{Node, Op, Shape};
 
 impl Network {
     /// Runs every node. A value goes with its last reader, unless the backward pass needs it.
@@ -52,10 +52,8 @@ impl Network {
         match &node.op {
             Op::Input => {}
             Op::Normalize { .. } => {
-                let multiplier: Vec<f32> = parameter(1).iter().map(|deviation| 1.0 / deviation).collect();
-                let offset: Vec<f32> = parameter(0).iter().zip(&multiplier).map(|(mean, m)| -mean * m).collect();
-                let shape = node.shape;
-                kernels::normalize(batch, shape.pixels(), shape.channels(), images, &multiplier, &offset, output);
+                let (shape, [multiplier, offset]) = (node.shape, &self.factors);
+                kernels::normalize(batch, shape.pixels(), shape.channels(), images, multiplier, offset, output);
             }
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
@@ -109,9 +107,9 @@ impl Network {
             Op::Linear => {
                 let shape = self.linear_shape(index, batch);
                 let (weights, bias) = (parameter(0), Some(parameter(1)));
-                let input = match self.plan.normalizes[index] {
-                    Some(_) => pixels(images, &self.factors),
-                    None => source(0).into(),
+                let input = match self.plan.reads_bytes[index] {
+                    true => pixels(images, &self.factors),
+                    false => source(0).into(),
                 };
                 kernels::linear(&shape, input, weights, bias, output);
             }
@@ -174,23 +172,25 @@ impl Network {
         kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, NORM_EPSILON, activation, output);
     }
 
-    /// What turns the bytes of an image into a linear layer's inputs: multipliers and offsets, place by place.
+    /// What normalises the images, from the means and deviations of now.
     fn prepare_factors(&mut self) {
-        let Some(&normalize) = self.plan.normalizes.iter().flatten().next() else { return };
-        let node = &self.graph.nodes[normalize];
+        let is_normalize = |node: &&Node| matches!(node.op, Op::Normalize { .. });
+        let Some(node) = self.graph.nodes.iter().find(is_normalize) else { return };
         let [means, deviations] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
-        let channels = means.len();
+        let given = means.len();
+        // A linear layer wants those of every place, the convolutions' pass over the pixels repeats them itself.
+        let length = if self.plan.reads_bytes.contains(&true) { node.shape.len() } else { given };
         for factors in &mut self.factors {
-            factors.resize(node.shape.len(), 0.0);
+            factors.resize(length, 0.0);
         }
         let [multipliers, offsets] = &mut self.factors;
-        for (channel, (mean, deviation)) in means.iter().zip(deviations).enumerate() {
-            multipliers[channel] = 1.0 / deviation;
-            offsets[channel] = -mean * multipliers[channel];
+        for (place, (mean, deviation)) in means.iter().zip(deviations).enumerate() {
+            multipliers[place] = 1.0 / deviation;
+            offsets[place] = -mean * multipliers[place];
         }
         for factors in &mut self.factors {
-            let (first, rest) = factors.split_at_mut(channels);
-            rest.chunks_exact_mut(channels).for_each(|part| part.copy_from_slice(first));
+            let (first, rest) = factors.split_at_mut(given);
+            rest.chunks_exact_mut(given).for_each(|part| part.copy_from_slice(first));
         }
     }
 

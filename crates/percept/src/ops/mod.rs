@@ -14,6 +14,7 @@ mod tests;
 use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
+use backward::Backward;
 use kernels::PreparedConv;
 pub use kernels::{Precision, Targets, Update};
 use plan::Plan;
@@ -38,7 +39,8 @@ pub struct Network {
     /// What each node gave, while someone still needs it.
     values: Vec<Option<Vec<f32>>>,
     saved: Vec<Saved>,
-    /// Multipliers and offsets of a linear layer that normalises the images itself.
+    /// Multipliers and offsets that normalise the images: by channel or by pixel as the model has them, and by every place
+    /// of an image where a linear layer normalises it.
     factors: [Vec<f32>; 2],
     /// Prediction only: convolutions, with their norms folded in, and linear layers, ready to run.
     prepared: Vec<Option<PreparedConv>>,
@@ -145,7 +147,7 @@ impl Network {
         targets: Targets,
         loss: &LossConfig,
         (accumulate, share): (bool, f32),
-        mut updates: Vec<(usize, Update<'_>)>,
+        updates: Vec<(usize, Update<'_>)>,
     ) -> StepOutcome {
         let batch = self.count(images);
         let classes = self.graph.classes();
@@ -169,8 +171,7 @@ impl Network {
         }
         self.pool.give(losses);
         self.pool.give(logits);
-        self.backward(images, gradient, accumulate, &mut updates);
-        assert!(updates.is_empty(), "updates of parameters that are no weights of linear layers");
+        self.backward(gradient, Backward::new(&self.graph, images, batch, accumulate, updates));
         StepOutcome { loss: mean, correct }
     }
 

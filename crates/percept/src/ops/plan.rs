@@ -18,8 +18,8 @@ pub(super) struct Plan {
     pub chains: Vec<Option<Chain>>,
     /// The node whose value this node's is: itself, but for a flattening, which changes no memory.
     pub origin: Vec<usize>,
-    /// The normalisation that this linear layer does itself as it reads the images' bytes.
-    pub normalizes: Vec<Option<usize>>,
+    /// Whether this linear layer reads the images' bytes and normalises them itself.
+    pub reads_bytes: Vec<bool>,
     /// Training only: whether this node's value stays for the backward pass. One that a norm and its activation give, and
     /// that only convolutions and linear layers need again, does not: it is computed again from the norm's input, which
     /// stays anyway.
@@ -110,7 +110,7 @@ impl Plan {
             chains: vec![None; count],
             measures: vec![None; count],
             origin: (0..count).collect(),
-            normalizes: vec![None; count],
+            reads_bytes: vec![false; count],
             keeps: vec![false; count],
         }
     }
@@ -140,7 +140,7 @@ impl Plan {
         let readers: Vec<usize> = (0..=last).filter(is_reader).collect();
         if normalize != last && readers.iter().all(|&reader| graph.nodes[reader].op == Op::Linear) {
             for reader in readers {
-                self.normalizes[reader] = Some(normalize);
+                self.reads_bytes[reader] = true;
                 self.reads[reader].clear();
             }
         }

@@ -30,7 +30,7 @@ impl Predictor {
         }
         for index in 0..network.graph.nodes.len() {
             // One that reads bytes is as fast as it is: its inputs are many, its weights are read once.
-            if network.graph.nodes[index].op == Op::Linear && network.plan.normalizes[index].is_none() {
+            if network.graph.nodes[index].op == Op::Linear && !network.plan.reads_bytes[index] {
                 network.prepared[index] = Some(network.prepare_linear(index));
             }
         }
