@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Training images that are measured at the end, at most: enough to see the gap to the test.
-pub(super) const TRAIN_SAMPLE: usize = 5_000;
+pub(super) const TRAIN_SAMPLE: usize = 2_000;
 /// Pictures in a gallery of the report.
 const SHOWN: usize = 24;
 /// A gap between training and test accuracy that is worth a word.
@@ -61,7 +61,7 @@ pub struct TrainOutcome {
     pub epochs: f64,
     /// Images trained on a second, evaluations on the way included.
     pub images_per_second: f64,
-    /// Measured on training images as they are, at most 10,000.
+    /// Measured on at most 2,000 training images as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Trained>,
     /// Measured on validation images.

@@ -42,9 +42,11 @@ fn normalization(graph: &Graph, numbers: &mut Parameters, dataset: &Dataset, sam
     // Sums of u8 are exact in u64 and need no order.
     let (mut sums, mut squares) = (vec![0u64; cells], vec![0u64; cells]);
     for &index in sample {
-        for (place, &value) in dataset.image(index as usize).iter().enumerate() {
-            sums[place % cells] += u64::from(value);
-            squares[place % cells] += u64::from(value) * u64::from(value);
+        for values in dataset.image(index as usize).chunks_exact(cells) {
+            for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(values) {
+                *sum += u64::from(value);
+                *square += u64::from(value) * u64::from(value);
+            }
         }
     }
     let count = (sample.len() * graph.input.len() / cells).max(1) as f64;

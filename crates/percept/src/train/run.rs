@@ -31,7 +31,7 @@ const LEAST_SIDE: usize = 8;
 /// Share of a `--time` budget's steps that is planned, so that a slower moment does not cut the end off.
 const PLANNED: f64 = 0.96;
 /// Seconds that writing the report takes at most.
-const REPORT_SECONDS: f64 = 1.0;
+const REPORT_SECONDS: f64 = 0.4;
 
 /// Where a run lives.
 #[derive(Clone, Debug)]
