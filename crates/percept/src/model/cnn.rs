@@ -2,7 +2,7 @@
 
 use super::{
     ModelConfig,
-    graph::{Graph, Init, Role, Value, Window},
+    graph::{Convolution, Graph, Init, Role, Value, Window},
 };
 use crate::Result;
 
@@ -21,7 +21,8 @@ fn whitened(name: &str, widths: [usize; 3], config: &ModelConfig) -> Result<Grap
     let (mut graph, images) = Graph::new(name, config.input, config.per_pixel);
     // Each eigenvector of a 2x2 patch and its negative, so that an activation loses neither sign.
     let patch = 2 * 2 * config.input.channels;
-    let white = graph.conv2d("whiten", images, 2 * patch, Window::valid(2, 1), Init::Whitening)?;
+    let whiten = Convolution::new(2 * patch, Window::valid(2, 1)).with_bias();
+    let white = graph.convolution("whiten", images, whiten, Init::Whitening)?;
     let mut x = graph.gelu("whiten.gelu", white);
     for (index, width) in widths.into_iter().enumerate() {
         x = group(&mut graph, &format!("group{}", index + 1), x, width)?;

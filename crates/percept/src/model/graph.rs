@@ -58,6 +58,9 @@ impl std::fmt::Display for Shape {
     }
 }
 
+/// Epsilon of a batch norm where the network asks for no other: torch's default.
+const NORM_EPSILON: f32 = 1e-5;
+
 /// What a node computes from its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -84,7 +87,10 @@ pub enum Op {
         bias: bool,
     },
     /// Batch normalisation (Ioffe and Szegedy 2015).
-    BatchNorm,
+    BatchNorm {
+        /// What is added to the variance before its root is taken.
+        epsilon: f32,
+    },
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
@@ -136,7 +142,7 @@ impl Op {
                 }
                 label
             }
-            Self::BatchNorm => "batch norm".into(),
+            Self::BatchNorm { .. } => "batch norm".into(),
             Self::Relu => "relu".into(),
             Self::Relu6 => "relu6".into(),
             Self::HardSwish => "hard swish".into(),
@@ -150,6 +156,11 @@ impl Op {
             Self::Linear => "linear".into(),
             Self::Scale(factor) => format!("scale by {factor:.4}"),
         }
+    }
+
+    /// Whether it is a batch norm, whatever its epsilon.
+    pub fn is_batch_norm(&self) -> bool {
+        matches!(self, Self::BatchNorm { .. })
     }
 
     /// Whether it bends every value by itself.
@@ -292,14 +303,14 @@ impl Graph {
         (graph, normalized)
     }
 
-    /// Adds a plain convolution. `init` sets its weights.
+    /// Adds a plain convolution without bias. `init` sets its weights.
     pub fn conv2d(&mut self, name: &str, input: Value, filters: usize, window: Window, init: Init) -> Result<Value> {
         self.convolution(name, input, Convolution::new(filters, window), init)
     }
 
-    /// Adds a convolution of any kind. `init` sets its weights.
+    /// Adds a convolution of any kind. `init` sets its weights; a bias begins at zero.
     pub fn convolution(&mut self, name: &str, input: Value, convolution: Convolution, init: Init) -> Result<Value> {
-        let Convolution { filters, kernel, stride, padding, dilation, groups } = convolution;
+        let Convolution { filters, kernel, stride, padding, dilation, groups, bias } = convolution;
         let Shape::Map { channels, height, width } = self.nodes[input].shape else {
             return Err(self.refuse(name, "a convolution needs a feature map"));
         };
@@ -308,7 +319,6 @@ impl Graph {
             return Err(self.refuse(name, &why));
         }
         let (height, width) = self.slide(name, [height, width], kernel, stride, padding, dilation)?;
-        let bias = init == Init::Whitening;
         let shape = Shape::Map { channels: filters, height, width };
         let seen = channels / groups;
         let multiply_adds = (shape.len() * seen * kernel * kernel) as u64;
@@ -322,10 +332,16 @@ impl Graph {
         Ok(node)
     }
 
-    /// Adds a batch norm; `scale` is [`Role::Scale`], or [`Role::Fixed`] where the scale stays one.
+    /// Adds a batch norm with torch's epsilon, 1e-5; `scale` is [`Role::Scale`], or [`Role::Fixed`] where the scale stays
+    /// one.
     pub fn batch_norm(&mut self, name: &str, input: Value, scale: Role) -> Value {
+        self.batch_norm_with(name, input, scale, NORM_EPSILON)
+    }
+
+    /// [`Graph::batch_norm`] with an epsilon of the network's own.
+    pub fn batch_norm_with(&mut self, name: &str, input: Value, scale: Role, epsilon: f32) -> Value {
         let shape = self.nodes[input].shape;
-        let node = self.push(name, Op::BatchNorm, vec![input], shape, shape.len() as u64);
+        let node = self.push(name, Op::BatchNorm { epsilon }, vec![input], shape, shape.len() as u64);
         let features = vec![shape.channels()];
         self.parameter(node, "weight", features.clone(), Layout::Plain, scale, Init::Ones);
         self.parameter(node, "bias", features.clone(), Layout::Plain, Role::Bias, Init::Zeros);
@@ -524,17 +540,25 @@ pub struct Convolution {
     pub dilation: usize,
     /// Parts that the channels are cut into.
     pub groups: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
 }
 
 impl Convolution {
-    /// A plain convolution.
+    /// A plain convolution without bias.
     pub fn new(filters: usize, window: Window) -> Self {
         let Window { kernel, stride, padding } = window;
-        Self { filters, kernel, stride, padding: [[padding; 2]; 2], dilation: 1, groups: 1 }
+        Self { filters, kernel, stride, padding: [[padding; 2]; 2], dilation: 1, groups: 1, bias: false }
     }
 
     /// A kernel for each channel.
     pub fn depthwise(channels: usize, window: Window) -> Self {
         Self { groups: channels, ..Self::new(channels, window) }
+    }
+
+    /// The same with a bias.
+    #[must_use]
+    pub fn with_bias(self) -> Self {
+        Self { bias: true, ..self }
     }
 }

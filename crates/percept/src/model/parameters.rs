@@ -196,7 +196,7 @@ mod tests {
             let graph = build(name, &config).expect("builds");
             assert_eq!(graph.trained_parameters(), count, "{name}");
             // torchvision's state dict also counts `num_batches_tracked`, once a norm.
-            let norms = graph.nodes.iter().filter(|n| n.op == crate::model::graph::Op::BatchNorm).count();
+            let norms = graph.nodes.iter().filter(|n| n.op.is_batch_norm()).count();
             assert_eq!(graph.parameters.len() - 2 + norms, tensors, "{name}");
             assert!(graph.parameters.iter().any(|p| p.name == "layer2.0.downsample.1.running_var"));
         }

@@ -3,9 +3,9 @@
 use percept_kernels::{self as kernels, Activation, NormShape};
 
 use super::{
-    NORM_EPSILON, Network, Update, checked,
+    Network, Update, checked,
     forward::pixels,
-    plan::{Plan, activation},
+    plan::{Plan, activation, epsilon},
 };
 use crate::model::{Graph, graph::Op};
 
@@ -82,7 +82,7 @@ impl Network {
                 }
                 self.pool.give(gradient);
             }
-            Op::BatchNorm => self.norm_gradient(index, Activation::Identity, gradient, pass),
+            Op::BatchNorm { .. } => self.norm_gradient(index, Activation::Identity, gradient, pass),
             Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => {
                 let Some(activation) = activation(&op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
@@ -166,7 +166,7 @@ impl Network {
     /// A value of the forward pass, empty where it was not kept and cannot be computed again.
     fn take_value(&mut self, index: usize, batch: usize) -> Vec<f32> {
         let kept = self.values[index].take();
-        let norm = self.plan.absorbed(&self.graph, index).filter(|&norm| self.graph.nodes[norm].op == Op::BatchNorm);
+        let norm = self.plan.absorbed(&self.graph, index).filter(|&norm| self.graph.nodes[norm].op.is_batch_norm());
         let (None, Some(norm), Some(activation)) = (&kept, norm, activation(&self.graph.nodes[index].op)) else {
             return kept.unwrap_or_default();
         };
@@ -198,7 +198,7 @@ impl Network {
             &self.saved[norm].statistics[1],
             &self.parameters.0[scale],
             &self.parameters.0[shift],
-            NORM_EPSILON,
+            epsilon(&node.op),
             activation,
             &gradient,
             &mut result,

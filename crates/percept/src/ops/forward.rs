@@ -5,8 +5,8 @@ use percept_kernels::{
 };
 
 use super::{
-    NORM_EPSILON, NORM_MOMENTUM, Network, checked,
-    plan::{Chain, activation},
+    NORM_MOMENTUM, Network, checked,
+    plan::{Chain, activation, epsilon},
     predictor::affine,
 };
 use crate::model::graph::{Node, Op, Shape};
@@ -67,7 +67,7 @@ impl Network {
                 variance.resize(shape.out_channels, 0.0);
                 kernels::conv2d_with_statistics(&shape, input, weights, bias, output, mean, variance);
             }
-            Op::BatchNorm => self.normalize(index, Activation::Identity, batch, training, output),
+            Op::BatchNorm { .. } => self.normalize(index, Activation::Identity, batch, training, output),
             op @ (Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu) => {
                 let Some(activation) = activation(op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
@@ -136,7 +136,7 @@ impl Network {
         let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
         let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         if !training {
-            let [multiplier, offset] = affine(&self.parameters, &node.parameters);
+            let [multiplier, offset] = affine(&self.parameters, node);
             kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
             return;
         }
@@ -148,7 +148,8 @@ impl Network {
             batch_variance.resize(shape.channels, 0.0);
             let (scale, shift) = (&self.parameters.0[scale], &self.parameters.0[shift]);
             let (mean, variance) = (&mut *batch_mean, &mut *batch_variance);
-            kernels::batch_norm_train(&shape, input, scale, shift, NORM_EPSILON, activation, output, mean, variance);
+            let epsilon = epsilon(&node.op);
+            kernels::batch_norm_train(&shape, input, scale, shift, epsilon, activation, output, mean, variance);
         }
         let [batch_mean, batch_variance] = &self.saved[norm].statistics;
         let parameters = &mut self.parameters.0;
@@ -169,7 +170,8 @@ impl Network {
         let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         let [mean, variance] = &self.saved[norm].statistics;
         let [scale, shift] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
-        kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, NORM_EPSILON, activation, output);
+        let epsilon = epsilon(&node.op);
+        kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, activation, output);
     }
 
     /// What normalises the images, from the means and deviations of now.

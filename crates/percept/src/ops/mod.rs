@@ -21,8 +21,6 @@ use plan::Plan;
 use pool::Pool;
 pub use predictor::Predictor;
 
-/// Epsilon of every batch norm, as torch's default.
-const NORM_EPSILON: f32 = 1e-5;
 /// Share of the newest batch in the running statistics, as torch's default.
 const NORM_MOMENTUM: f32 = 0.1;
 

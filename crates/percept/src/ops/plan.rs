@@ -44,7 +44,7 @@ impl Plan {
         let mut plan = Self::new(graph);
         let consumers = consumers(graph);
         plan.fuse_activations(graph, &consumers);
-        for (norm, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op == Op::BatchNorm) {
+        for (norm, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op.is_batch_norm()) {
             let input = node.inputs[0];
             if matches!(graph.nodes[input].op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
                 plan.measures[input] = Some(norm);
@@ -68,7 +68,7 @@ impl Plan {
             let mut last = conv;
             while let [next] = consumers[last][..] {
                 match graph.nodes[next].op {
-                    Op::BatchNorm if last == conv => chain.norm = Some(next),
+                    Op::BatchNorm { .. } if last == conv => chain.norm = Some(next),
                     // An addition belongs to the first chain that reaches it; the other one is its residual.
                     Op::Add if chain.residual.is_none() && !plan.is_taken(graph, next) => {
                         let inputs = &graph.nodes[next].inputs;
@@ -161,7 +161,7 @@ impl Plan {
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(&input) = node.inputs.first() else { continue };
             let fuses = match graph.nodes[input].op {
-                Op::BatchNorm => node.op.is_activation(),
+                Op::BatchNorm { .. } => node.op.is_activation(),
                 Op::Add => node.op == Op::Relu,
                 _ => false,
             };
@@ -187,14 +187,14 @@ impl Plan {
             let Some(&input) = node.inputs.first() else { continue };
             let absorbed = self.absorbed(graph, index).map(|absorbed| &graph.nodes[absorbed].op);
             let renews = |value: usize| {
-                self.absorbed(graph, value).is_some_and(|absorbed| graph.nodes[absorbed].op == Op::BatchNorm)
+                self.absorbed(graph, value).is_some_and(|absorbed| graph.nodes[absorbed].op.is_batch_norm())
             };
             let value = self.origin[input];
             match node.op {
                 Op::Conv2d { .. } | Op::Linear if Self::is_trained(graph, index) && !renews(value) => {
                     self.keeps[value] = true
                 }
-                Op::BatchNorm => self.keeps[value] = true,
+                Op::BatchNorm { .. } => self.keeps[value] = true,
                 _ if activation(&node.op).is_some() && absorbed.is_none() => self.keeps[value] = true,
                 _ if absorbed == Some(&Op::Add) => self.keeps[index] = true,
                 _ => {}
@@ -217,6 +217,14 @@ pub(super) fn activation(op: &Op) -> Option<Activation> {
         Op::Silu => Some(Activation::Silu),
         Op::Gelu => Some(Activation::Gelu),
         _ => None,
+    }
+}
+
+/// What a norm adds to the variance.
+pub(super) fn epsilon(op: &Op) -> f32 {
+    match *op {
+        Op::BatchNorm { epsilon } => epsilon,
+        _ => 0.0,
     }
 }
 

@@ -4,12 +4,15 @@
 use percept_kernels::{ConvShape, LinearShape, PreparedConv};
 
 use super::{
-    NORM_EPSILON, Network, checked,
-    plan::{Chain, Plan},
+    Network, checked,
+    plan::{Chain, Plan, epsilon},
 };
 use crate::{
     image::Views,
-    model::{Graph, Parameters, graph::Op},
+    model::{
+        Graph, Parameters,
+        graph::{Node, Op},
+    },
 };
 
 /// A network with the numbers of one moment, ready to predict.
@@ -80,7 +83,7 @@ impl Network {
         let shape = self.conv_shape(chain.conv, 1);
         let [mut weights, mut bias] = self.take_parameters(chain.conv);
         if let Some(norm) = chain.norm {
-            let [multiplier, offset] = affine(&self.parameters, &self.graph.nodes[norm].parameters);
+            let [multiplier, offset] = affine(&self.parameters, &self.graph.nodes[norm]);
             for row in weights.chunks_exact_mut(multiplier.len()) {
                 row.iter_mut().zip(&multiplier).for_each(|(weight, multiplier)| *weight *= multiplier);
             }
@@ -106,11 +109,12 @@ impl Network {
     }
 }
 
-/// A batch norm with running statistics as `multiplier x + offset`, by channel. `norm` holds the places of scale, shift,
-/// mean and variance among the parameters.
-pub(super) fn affine(parameters: &Parameters, norm: &[usize]) -> [Vec<f32>; 2] {
-    let number = |place: usize| parameters.0[norm[place]].iter();
-    let deviation = number(3).map(|variance| (variance + NORM_EPSILON).sqrt());
+/// A batch norm with running statistics as `multiplier x + offset`, by channel.
+pub(super) fn affine(parameters: &Parameters, norm: &Node) -> [Vec<f32>; 2] {
+    // Scale, shift, mean and variance.
+    let number = |place: usize| parameters.0[norm.parameters[place]].iter();
+    let epsilon = epsilon(&norm.op);
+    let deviation = number(3).map(|variance| (variance + epsilon).sqrt());
     let multiplier: Vec<f32> = number(0).zip(deviation).map(|(scale, deviation)| scale / deviation).collect();
     let moved = number(2).zip(&multiplier).map(|(mean, multiplier)| mean * multiplier);
     let offset = number(1).zip(moved).map(|(shift, moved)| shift - moved).collect();

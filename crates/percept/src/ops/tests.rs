@@ -50,10 +50,10 @@ fn mixed_graph() -> Graph {
     let x = graph.batch_norm("depthwise.norm", x, Role::Scale);
     let x = graph.silu("depthwise.act", x);
     let x = graph.conv2d("project", x, 12, Window::valid(1, 1), init).unwrap();
-    let x = graph.batch_norm("project.norm", x, Role::Scale);
+    let x = graph.batch_norm_with("project.norm", x, Role::Scale, 0.1);
     let x = graph.add("sum", x, stem).unwrap();
-    let groups =
-        Convolution { groups: 2, dilation: 2, ..Convolution::new(8, Window { padding: 2, ..Window::same(3, 1) }) };
+    let window = Window { padding: 2, ..Window::same(3, 1) };
+    let groups = Convolution { groups: 2, dilation: 2, ..Convolution::new(8, window).with_bias() };
     let x = graph.convolution("groups", x, groups, init).unwrap();
     let x = graph.relu6("groups.act", x);
     let x = graph.convolution("wide", x, Convolution::depthwise(8, Window::same(5, 2)), init).unwrap();
@@ -210,6 +210,20 @@ fn folding_changes_no_prediction() {
         let absorbed = network.predictor().network.plan.absorbed_by.iter().flatten().count();
         assert_eq!(absorbed > 0, network.graph().is_convolutional(), "{name}");
     }
+}
+
+#[test]
+fn a_norm_has_the_epsilon_of_its_network() {
+    let input = ImageShape { height: 1, width: 1, channels: 4 };
+    let logits = |epsilon: f32| {
+        let (mut graph, images) = Graph::new("norm", input, false);
+        graph.batch_norm_with("norm", images, Role::Scale, epsilon);
+        let parameters = Parameters::initialize(&graph, 1);
+        Network::new(graph, parameters).predictor().infer(&[2, 4, 6, 8])
+    };
+    // The mean is 0 and the variance 1, so that the root is of 1 and epsilon.
+    assert_eq!(logits(3.0), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(logits(8.0), [2.0 / 3.0, 4.0 / 3.0, 2.0, 8.0 / 3.0]);
 }
 
 #[test]
