@@ -3,12 +3,14 @@
 //! The library trains, evaluates and predicts; the `percept` program is a thin layer above it.
 
 pub mod data;
+mod download;
 mod error;
 pub mod evaluate;
 pub mod files;
 pub mod image;
 pub mod model;
 pub mod ops;
+mod pickle;
 pub mod predict;
 pub mod report;
 pub mod train;

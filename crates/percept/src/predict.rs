@@ -91,7 +91,7 @@ impl Classifier {
         let mut pixels = Vec::with_capacity(images.len() * input.len());
         for image in images {
             assert_eq!(image.shape.channels, input.channels, "channels of the picture and of the model");
-            pixels.extend(resize(image, input.height, input.width, self.card.fit).pixels);
+            pixels.extend(resize(image, input.height, input.width, self.card.framing()).pixels);
         }
         let classes = self.card.classes.len();
         let mut probabilities = self.predictor.infer(&pixels);

@@ -49,12 +49,25 @@ pub struct Places {
     /// Look here first for named datasets; for data that lies in a place of its own
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<std::path::PathBuf>,
-    /// Keep downloads and decoded images here instead of in the user's cache folder; also PERCEPT_CACHE
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub cache: Cache,
 }
 
 impl Places {
+    pub fn cache_dir(&self) -> std::path::PathBuf {
+        self.cache.cache_dir()
+    }
+}
+
+/// Where downloads and decoded images are kept.
+#[derive(clap::Args, Default)]
+pub struct Cache {
+    /// Keep downloads and decoded images here instead of in the user's cache folder; also PERCEPT_CACHE
+    #[arg(long, value_name = "DIR")]
+    cache: Option<std::path::PathBuf>,
+}
+
+impl Cache {
     pub fn cache_dir(&self) -> std::path::PathBuf {
         self.cache.clone().unwrap_or_else(percept::data::default_cache_dir)
     }

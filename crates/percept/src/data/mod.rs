@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     Result,
-    image::{Fit, Image},
+    image::{Filter, Fit, Framing, Image},
 };
 
 /// What a part of the data may be used for.
@@ -114,6 +114,13 @@ pub struct Source {
     pub samples: SampleReader,
 }
 
+impl Source {
+    /// Has every picture shown in colour, grey ones too, for a network that takes nothing else.
+    pub fn show_in_colour(&mut self) {
+        self.channels = 3;
+    }
+}
+
 /// What long work on data reports while it runs; the library itself prints nothing.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -164,6 +171,8 @@ pub struct DatasetConfig {
     pub image_size: Option<[usize; 2]>,
     /// How other aspect ratios are brought to it.
     pub fit: Fit,
+    /// How pixels are made.
+    pub filter: Filter,
     /// What to do with unreadable files.
     pub bad_images: BadImages,
     /// The part of the training images held out for validation where none came with the data; 0 for none.
@@ -182,10 +191,16 @@ impl DatasetConfig {
             cache_dir: default_cache_dir(),
             image_size: None,
             fit: Fit::default(),
+            filter: Filter::default(),
             bad_images: BadImages::default(),
             validation: 0.1,
             test: 0.1,
         }
+    }
+
+    /// How images are brought to the size.
+    pub(crate) fn framing(&self) -> Framing {
+        Framing { filter: self.filter, ..self.fit.into() }
     }
 
     /// Whether the data is only measured, so that classes may lack training images.

@@ -24,10 +24,9 @@ use self::{
 };
 use super::{
     DatasetConfig, Event, Listener, Source, Split, folder,
-    reading::hexadecimal,
     source::{check_classes, name_of, number_classes},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, files::hexadecimal};
 
 /// A row without a label: it is left out.
 const UNLABELLED: u32 = u32::MAX;

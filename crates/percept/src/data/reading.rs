@@ -25,11 +25,6 @@ const MAX_BATCH_BYTES: usize = 64 << 20;
 /// The first 16 bytes of the SHA-256 of a picture's file, or of its raw pixels: what identifies its content.
 pub(super) type ContentHash = u128;
 
-/// Two digits a byte.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// One sample after it was read: what was made of its picture, or why it could not be read.
 pub(super) struct Reading<T> {
     pub name: String,

@@ -194,8 +194,8 @@ pub struct Probe {
     pub height: usize,
     /// Median width.
     pub width: usize,
-    /// Images in all, where the source knows without reading them.
-    pub total: Option<usize>,
+    /// Images that may be trained on, where the source knows without reading them.
+    pub train: Option<usize>,
 }
 
 /// Looks at the headers of up to 256 images, spread evenly over the source.
@@ -226,7 +226,17 @@ pub fn probe(source: &Source) -> Result<Probe> {
         *values.select_nth_unstable(middle).1
     };
     let uniform = sizes.iter().all(|size| *size == sizes[0]);
-    Ok(Probe { images: sizes.len(), uniform, height: median(0), width: median(1), total })
+    Ok(Probe { images: sizes.len(), uniform, height: median(0), width: median(1), train: count_train(source)?.or(total) })
+}
+
+/// Images that did not come for validation or test, where that shows without reading any.
+fn count_train(source: &Source) -> Result<Option<usize>> {
+    let mut count = 0;
+    for sample in (source.samples)()? {
+        let Sample { split, picture: Picture::File(_), .. } = sample? else { return Ok(None) };
+        count += usize::from(split.is_none_or(|split| split == Split::Train));
+    }
+    Ok(Some(count))
 }
 
 /// The exact number of samples, where the iterator knows it.

@@ -15,14 +15,13 @@ use crate::{
     weights::{self, ModelCard},
 };
 
-/// Images computed at once.
-const BATCH: usize = 256;
 
 /// Logits `[images, classes]` of some images of a dataset, in their order.
 pub fn logits_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
+    let batch = predictor.graph().batch_in_memory();
     let mut logits = Vec::with_capacity(images.len() * predictor.graph().classes());
-    let mut pixels = Vec::with_capacity(BATCH.min(images.len()) * dataset.shape.len());
-    for chunk in images.chunks(BATCH) {
+    let mut pixels = Vec::with_capacity(batch.min(images.len()) * dataset.shape.len());
+    for chunk in images.chunks(batch) {
         pixels.clear();
         chunk.iter().for_each(|&index| pixels.extend_from_slice(dataset.image(index as usize)));
         logits.extend(predictor.infer(&pixels));
@@ -159,13 +158,17 @@ fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: d
         cache_dir: places.cache_dir.clone(),
         image_size: Some([input.height, input.width]),
         fit: card.fit,
+        filter: card.filter,
         test: 1.0,
         ..DatasetConfig::new(data)
     };
-    let source = Source::open(&config, listener)?;
+    let mut source = Source::open(&config, listener)?;
+    if input.channels == 3 {
+        source.show_in_colour();
+    }
     if source.channels != input.channels {
         return Err(Error::invalid(
-            format!("the model takes images of {} colours, the data has {}", input.channels, source.channels),
+            format!("the model takes grey images, the data has {} colours", source.channels),
             "measure on data of the kind that the model was trained on",
         ));
     }

@@ -46,6 +46,18 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
+impl Image {
+    /// The same picture with three equal channels, if it is grey.
+    #[must_use]
+    pub fn in_colour(self) -> Self {
+        if self.shape.channels == 3 {
+            return self;
+        }
+        let pixels = self.pixels.iter().flat_map(|&grey| [grey; 3]).collect();
+        Self { shape: ImageShape { channels: 3, ..self.shape }, pixels }
+    }
+}
+
 /// How a picture of one aspect ratio is brought to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +69,34 @@ pub enum Fit {
     Pad,
     /// The middle of the picture: no distortion, the edges are lost.
     Crop,
+}
+
+/// How a pixel is made of those around its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// In a straight line between neighbours.
+    #[default]
+    Bilinear,
+    /// By cubic curves (Catmull and Rom 1974), as Pillow's `BICUBIC`: sharper.
+    Bicubic,
+}
+
+/// How pictures are brought to a network's size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Framing {
+    /// What happens to other aspect ratios.
+    pub fit: Fit,
+    /// How pixels are made.
+    pub filter: Filter,
+    /// With [`Fit::Crop`], the share of the largest middle part that is kept, above 0 and up to 1.
+    pub crop: f64,
+}
+
+impl From<Fit> for Framing {
+    fn from(fit: Fit) -> Self {
+        Self { fit, filter: Filter::default(), crop: 1.0 }
+    }
 }
 
 /// Extensions that are taken for images, in small letters.

@@ -6,29 +6,49 @@ use fast_image_resize::{
 };
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use super::{Fit, Image, ImageShape};
+use super::{Filter, Fit, Framing, Image, ImageShape};
 
 /// What [`Fit::Pad`] fills the rest with: the grey closest to ImageNet's mean colour, so that after the usual
 /// normalisation the border is near zero.
 pub const PADDING: u8 = 114;
 
-/// Brings a picture to `height` and `width` (both at least 1) by bilinear interpolation whose triangle filter widens
-/// with the reduction, as Pillow's `BILINEAR` and torchvision's `antialias=True`. A picture that has the size
-/// already is copied.
-pub fn resize(image: &Image, height: usize, width: usize, fit: Fit) -> Image {
+/// Brings a picture to `height` and `width` (both at least 1) by a filter that widens with the reduction, as Pillow's
+/// `BILINEAR` or `BICUBIC` and torchvision's `antialias=True`. A picture that has the size already is copied, unless a
+/// margin is to be cut off.
+pub fn resize(image: &Image, height: usize, width: usize, framing: impl Into<Framing>) -> Image {
+    let Framing { fit, filter, crop } = framing.into();
     let shape = image.shape;
-    if [shape.height, shape.width] == [height, width] || shape.is_empty() {
+    let cuts = fit == Fit::Crop && crop < 1.0;
+    if shape.is_empty() || ([shape.height, shape.width] == [height, width] && !cuts) {
         return image.clone();
     }
     let whole = [0.0, 0.0, shape.width as f64, shape.height as f64];
     match fit {
-        Fit::Stretch => resample(image, whole, height, width),
-        Fit::Crop => resample(image, middle(shape, height, width), height, width),
+        Fit::Stretch => resample(image, whole, height, width, filter),
+        Fit::Crop if cuts => resample(image, within_margin(shape, height, width, crop), height, width, filter),
+        Fit::Crop => resample(image, middle(shape, height, width), height, width, filter),
         Fit::Pad => {
             let [inner_height, inner_width] = inside(shape, height, width);
-            pad(&resample(image, whole, inner_height, inner_width), height, width)
+            pad(&resample(image, whole, inner_height, inner_width, filter), height, width)
         }
     }
+}
+
+/// What would be the middle if the picture were first resized to cover the target over `crop`: left, top, width, height.
+/// Sides and margins are whole pixels there, as in torchvision's `Resize` and `CenterCrop`.
+fn within_margin(shape: ImageShape, height: usize, width: usize, crop: f64) -> [f64; 4] {
+    let sides = [shape.height as f64, shape.width as f64];
+    let wanted = [height as f64, width as f64];
+    let covered = wanted.map(|side| (side / crop).floor());
+    let scale = (covered[0] / sides[0]).max(covered[1] / sides[1]);
+    let [vertical, horizontal] = [0, 1].map(|axis| {
+        // The side that decides is exact; rounding errors must not take a pixel off it.
+        let resized = (sides[axis] * scale + 1e-9).floor().max(wanted[axis]);
+        let pixel = sides[axis] / resized;
+        let start = ((resized - wanted[axis]) / 2.0).round_ties_even();
+        [start * pixel, wanted[axis] * pixel]
+    });
+    [horizontal[0], vertical[0], horizontal[1], vertical[1]]
 }
 
 /// The largest box of the target's aspect ratio in the middle of the picture: left, top, width, height.
@@ -48,11 +68,20 @@ fn inside(shape: ImageShape, height: usize, width: usize) -> [usize; 2] {
 }
 
 /// Resamples the box `[left, top, width, height]` of a picture.
-fn resample(image: &Image, [left, top, box_width, box_height]: [f64; 4], height: usize, width: usize) -> Image {
+fn resample(
+    image: &Image,
+    [left, top, box_width, box_height]: [f64; 4],
+    height: usize,
+    width: usize,
+    filter: Filter,
+) -> Image {
     let shape = ImageShape { height, width, channels: image.shape.channels };
     let kind = if shape.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
     let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .resize_alg(ResizeAlg::Convolution(match filter {
+            Filter::Bilinear => FilterType::Bilinear,
+            Filter::Bicubic => FilterType::CatmullRom,
+        }))
         .crop(left, top, box_width, box_height)
         .use_alpha(false);
     let mut target = Pixels::new(width as u32, height as u32, kind);

@@ -43,6 +43,14 @@ impl Shape {
         }
     }
 
+    /// Height and width of a map, 1 each for a vector.
+    pub fn size(self) -> [usize; 2] {
+        match self {
+            Self::Map { height, width, .. } => [height, width],
+            Self::Vector(_) => [1, 1],
+        }
+    }
+
     /// Height times width of a map, 1 for a vector.
     pub fn pixels(self) -> usize {
         self.len().checked_div(self.channels()).unwrap_or(0)
@@ -434,6 +442,29 @@ impl Graph {
         self.push(name, Op::Scale(factor), vec![input], self.nodes[input].shape, 0)
     }
 
+    /// The network up to its classifier: what the last linear layer reads.
+    ///
+    /// # Errors
+    /// A network that does not end with a linear layer.
+    pub fn without_classifier(&self) -> Result<Self> {
+        let mut graph = self.clone();
+        match graph.nodes.pop() {
+            Some(node) if node.op == Op::Linear => {
+                graph.parameters.truncate(graph.parameters.len() - node.parameters.len());
+                Ok(graph)
+            }
+            _ => Err(Error::invalid(format!("{} does not end with a linear layer", self.name), "")),
+        }
+    }
+
+    /// Images that are best computed together where there are many: enough to share the work of reading weights, few
+    /// enough that values stay near the processor.
+    pub fn batch_in_memory(&self) -> usize {
+        const VALUES: usize = 16 << 20;
+        let largest = self.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
+        (VALUES / largest.max(1)).clamp(1, 256)
+    }
+
     /// Classes that the logits speak of.
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.shape.len())
@@ -493,7 +524,7 @@ impl Graph {
         }
     }
 
-    fn refuse(&self, node: &str, why: &str) -> Error {
+    pub(super) fn refuse(&self, node: &str, why: &str) -> Error {
         let ImageShape { height, width, .. } = self.input;
         Error::invalid(
             format!("model {} cannot take images of {height}x{width}: {node}: {why}", self.name),

@@ -2,6 +2,8 @@
 
 mod cnn;
 pub mod draw;
+mod efficientnet;
+pub mod fold;
 pub mod graph;
 mod linear;
 pub mod parameters;
@@ -34,54 +36,84 @@ pub struct Model {
     pub summary: &'static str,
     /// Side that pictures larger than it are brought to where no size is asked for.
     pub side: usize,
+    /// Whether it looks at small pictures otherwise than at large ones.
+    pub has_small_stem: bool,
     /// Its graph for given images and classes.
     pub build: fn(&ModelConfig) -> Result<Graph>,
 }
 
 /// Every model, from the simplest on.
-pub const MODELS: [Model; 8] = [
+pub const MODELS: [Model; 11] = [
     Model {
         name: "softmax",
         summary: "softmax regression: one linear layer on the pixels",
         side: resnet::SMALL_IMAGE,
+        has_small_stem: false,
         build: linear::softmax,
     },
-    Model { name: "mlp", summary: "one hidden layer with ReLU", side: resnet::SMALL_IMAGE, build: linear::mlp },
+    Model { name: "mlp", summary: "one hidden layer with ReLU", side: resnet::SMALL_IMAGE, has_small_stem: false, build: linear::mlp },
     Model {
         name: "cnn",
         summary: "small convolutional network, the default up to 64 pixels",
         side: resnet::SMALL_IMAGE,
+        has_small_stem: false,
         build: cnn::cnn,
     },
     Model {
         name: "cnn-small",
         summary: "cnn at half the width, for seconds of training",
         side: resnet::SMALL_IMAGE,
+        has_small_stem: false,
         build: cnn::cnn_small,
     },
     Model {
         name: "cnn6",
         summary: "six 3x3 convolutions with batch norm, for comparisons of speed",
         side: resnet::SMALL_IMAGE,
+        has_small_stem: false,
         build: cnn::cnn6,
     },
     Model {
         name: "resnet18",
         summary: "residual network of 18 layers",
         side: 128,
+        has_small_stem: true,
         build: |config| resnet::resnet(&resnet::RESNET18, config),
     },
     Model {
         name: "resnet34",
         summary: "residual network of 34 layers",
         side: 128,
+        has_small_stem: true,
         build: |config| resnet::resnet(&resnet::RESNET34, config),
     },
     Model {
         name: "resnet50",
         summary: "residual network of 50 layers with bottlenecks",
         side: 128,
+        has_small_stem: true,
         build: |config| resnet::resnet(&resnet::RESNET50, config),
+    },
+    Model {
+        name: "efficientnet_lite0",
+        summary: "EfficientNet-Lite0, pretrained: the default for photographs",
+        side: 224,
+        has_small_stem: false,
+        build: |config| efficientnet::efficientnet_lite(&efficientnet::LITE0, config),
+    },
+    Model {
+        name: "efficientnet_lite1",
+        summary: "EfficientNet-Lite1, pretrained: a little deeper",
+        side: 240,
+        has_small_stem: false,
+        build: |config| efficientnet::efficientnet_lite(&efficientnet::LITE1, config),
+    },
+    Model {
+        name: "efficientnet_lite2",
+        summary: "EfficientNet-Lite2, pretrained: wider, more often right, twice as slow",
+        side: 260,
+        has_small_stem: false,
+        build: |config| efficientnet::efficientnet_lite(&efficientnet::LITE2, config),
     },
 ];
 
@@ -105,22 +137,32 @@ pub fn build(name: &str, config: &ModelConfig) -> Result<Graph> {
     (find(name)?.build)(config)
 }
 
-/// A residual network on photographs learns less from fewer images than the small network does.
-const ENOUGH_FOR_RESNET: usize = 5_000;
+/// With fewer training images a large network learns less from nothing than the small one does, and a small network
+/// less than a pretrained one knows.
+const ENOUGH_IMAGES: usize = 5_000;
+/// Pictures up to this side show signs or digits, of which photographs teach nothing.
+const TINY_IMAGE: usize = 16;
 
-/// Picks a model by the size of the pictures, `[height, width]`, and how many there are, with the reason.
-pub fn choose([height, width]: [usize; 2], images: Option<usize>) -> (&'static str, String) {
-    if height.max(width) <= resnet::SMALL_IMAGE {
-        return ("cnn", format!("the images are small ({height}x{width})"));
-    }
+/// Picks a model by the size of the pictures, `[height, width]`, and how many there are to train on, with the reason.
+/// Pretrained ones are left out if it is to begin `from_scratch`.
+pub fn choose([height, width]: [usize; 2], images: Option<usize>, from_scratch: bool) -> (&'static str, String) {
+    let few = images.filter(|&images| images < ENOUGH_IMAGES);
+    let side = height.max(width);
+    let small = format!("the images are small ({height}x{width})");
     let large = format!("the images are larger than {} pixels ({height}x{width})", resnet::SMALL_IMAGE);
-    match images {
-        Some(few) if few < ENOUGH_FOR_RESNET => {
-            ("cnn", format!("{large}, but {few} are too few to teach a larger network from nothing"))
+    match few {
+        Some(few) if !from_scratch && (TINY_IMAGE + 1..=resnet::SMALL_IMAGE).contains(&side) => {
+            (PHOTOGRAPHS, format!("{small}, but {few} are too few to learn all from"))
         }
-        _ => ("resnet18", large),
+        _ if side <= resnet::SMALL_IMAGE => ("cnn", small),
+        _ if !from_scratch => (PHOTOGRAPHS, large),
+        Some(few) => ("cnn", format!("{large}, but {few} are too few to teach a larger network from nothing")),
+        None => ("resnet18", large),
     }
 }
+
+/// The pretrained model that photographs get.
+const PHOTOGRAPHS: &str = "efficientnet_lite0";
 
 #[cfg(test)]
 mod tests {
@@ -128,9 +170,16 @@ mod tests {
 
     #[test]
     fn size_and_number_of_images_decide() {
-        assert_eq!(choose([32, 32], Some(50_000)).0, "cnn");
-        assert_eq!(choose([375, 500], Some(60_000)).0, "resnet18");
-        let (name, reason) = choose([375, 500], Some(397));
+        assert_eq!(choose([32, 32], Some(50_000), false).0, "cnn");
+        assert_eq!(choose([8, 8], Some(1_797), false).0, "cnn");
+        assert_eq!(choose([32, 32], Some(1_000), true).0, "cnn");
+        assert_eq!(choose([375, 500], Some(60_000), true).0, "resnet18");
+        let (name, reason) = choose([32, 32], Some(1_000), false);
+        assert_eq!(name, "efficientnet_lite0");
+        assert!(reason.contains("(32x32), but 1000 are too few"), "{reason}");
+        assert_eq!(choose([375, 500], Some(397), false).0, "efficientnet_lite0");
+        assert_eq!(choose([375, 500], None, false).0, "efficientnet_lite0");
+        let (name, reason) = choose([375, 500], Some(397), true);
         assert_eq!(name, "cnn");
         assert!(reason.contains("(375x500), but 397 are too few"), "{reason}");
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{BadImages, augment::Augmentation, batches::Sampling},
-    image::{Fit, Views},
+    image::{Filter, Fit, Views},
 };
 
 /// How parameters follow their gradients.
@@ -107,10 +107,14 @@ pub struct TrainOptions {
     pub cache_dir: Option<PathBuf>,
     pub image_size: Option<[usize; 2]>,
     pub fit: Option<Fit>,
+    pub filter: Option<Filter>,
     pub bad_images: Option<BadImages>,
     pub validation: Option<f64>,
     pub test: Option<f64>,
     pub model: Option<String>,
+    pub weights: Option<PathBuf>,
+    pub from_scratch: bool,
+    pub stage: Option<u8>,
     pub hidden: Option<usize>,
     pub preprocess: Option<Preprocess>,
     pub views: Option<Views>,
@@ -167,6 +171,8 @@ pub struct TrainConfig {
     pub image_size: [usize; 2],
     /// How other aspect ratios are brought to it.
     pub fit: Fit,
+    /// How pixels are made.
+    pub filter: Filter,
     /// What to do with unreadable files.
     pub bad_images: BadImages,
     /// Share of the training images held out to choose by, where the data has no validation split of its own.
@@ -175,6 +181,13 @@ pub struct TrainConfig {
     pub test: f64,
     /// The model's name.
     pub model: String,
+    /// The file of pretrained weights, where one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Whether it begins with random numbers although pretrained ones are published.
+    pub from_scratch: bool,
+    /// The last stage of fine-tuning: 1 trains the classifier alone, 2 all layers. 0 where nothing is fine-tuned.
+    pub stage: u8,
     /// Features of `mlp`'s hidden layer.
     pub hidden: usize,
     /// What the first layer does with pixels.
@@ -259,10 +272,14 @@ impl TrainOptions {
             data: self.data.clone(),
             image_size: facts.image_size,
             fit: self.fit.unwrap_or_default(),
+            filter: self.filter.or(facts.pretrained.map(|weights| weights.filter)).unwrap_or_default(),
             bad_images: self.bad_images.unwrap_or_default(),
-            validation: self.validation.unwrap_or(defaults::VALIDATION),
+            validation: self.validation.unwrap_or(facts.validation),
             test: self.test.unwrap_or(defaults::TEST),
             model: facts.model.to_string(),
+            weights: self.weights.clone(),
+            from_scratch: self.from_scratch,
+            stage: if facts.pretrained.is_some() { self.stage.unwrap_or(1) } else { 0 },
             hidden: self.hidden.unwrap_or(defaults::HIDDEN),
             preprocess: self.preprocess.unwrap_or_default(),
             views: self.views.unwrap_or_default(),

@@ -4,6 +4,7 @@ use super::config::{OptimizerKind, Schedule};
 use crate::{
     data::{augment::Augmentation, batches::Sampling},
     image::ImageShape,
+    weights::pretrained::Pretrained,
 };
 
 /// Share of the training images held out for validation.
@@ -23,6 +24,10 @@ pub struct Facts<'a> {
     pub image_size: [usize; 2],
     /// 1 or 3.
     pub channels: usize,
+    /// The weights that it begins with.
+    pub pretrained: Option<&'static Pretrained>,
+    /// Share of the training images that is held out where nothing was asked for.
+    pub validation: f64,
     /// Images to train on.
     pub train_images: usize,
     /// Whether a mirrored image is still the same thing.
@@ -129,6 +134,18 @@ fn of_model(facts: &Facts) -> Defaults {
             label_smoothing: 0.1,
             average: 0.0,
             augmentation,
+        },
+        // What fine-tuning does to training images: photographs show their subjects large and small, to either side.
+        _ if facts.pretrained.is_some() => Defaults {
+            epochs: rounds(10, 3),
+            batch_size: 32,
+            optimizer: OptimizerKind::AdamW,
+            rates: Rates { learning_rate: 3e-4, momentum: 0.9, weight_decay: 0.01 },
+            schedule: Schedule::OneCycle,
+            warmup: 0.0,
+            label_smoothing: 0.1,
+            average: 0.0,
+            augmentation: Augmentation { zoom: 0.15, ..augmentation },
         },
         _ => Defaults {
             epochs: rounds(60, 10),

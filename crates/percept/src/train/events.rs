@@ -31,6 +31,13 @@ pub enum Event {
         /// Share of its batch that was right, before the update.
         top1: f64,
     },
+    /// A backbone looks at images: views so far, and in all.
+    Features {
+        /// Views so far.
+        done: u64,
+        /// Views in all.
+        total: u64,
+    },
     /// The network was evaluated on the way.
     Evaluated(HistoryRow),
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{
     config::TrainConfig,
     events::{Event, Listener},
+    finetune::Held,
     prepare::spread,
     run::architecture,
     session::Session,
@@ -96,11 +97,18 @@ impl TrainOutcome {
     }
 }
 
-/// Measures the best parameters and writes everything.
+/// Measures the best parameters and writes everything. `held` are logits of training images by classifiers that did not
+/// see them: they stand in for validation where no images were held out.
 ///
 /// # Errors
 /// A folder that cannot be written, or a full disk.
-pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listener: Listener) -> Result<TrainOutcome> {
+pub(super) fn finish(
+    mut session: Session,
+    run: &Path,
+    held: Option<Held>,
+    started: Instant,
+    listener: Listener,
+) -> Result<TrainOutcome> {
     session.keep_best();
     let dataset = session.dataset;
     let classes = dataset.classes.len();
@@ -109,12 +117,15 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
     let mut predictor = session.network.predictor().with_views(session.config.views);
     let mut measure = |images: &[u32], temperature: f32| measure(&mut predictor, dataset, images, temperature);
     let train = measure(&sample, 1.0).1;
-    let (validation_logits, validation) = measure(&dataset.validation, 1.0);
-    let temperature = fit_temperature(&validation_logits, &labels_of(dataset, &dataset.validation), classes);
-    let calibrated =
-        Evaluation::new(&validation_logits, &labels_of(dataset, &dataset.validation), classes, temperature);
+    let held = held.filter(|_| dataset.validation.is_empty()).unwrap_or_else(|| Held {
+        logits: measure(&dataset.validation, 1.0).0,
+        labels: labels_of(dataset, &dataset.validation),
+    });
+    let validation = Evaluation::new(&held.logits, &held.labels, classes, 1.0);
+    let temperature = fit_temperature(&held.logits, &held.labels, classes);
+    let calibrated = Evaluation::new(&held.logits, &held.labels, classes, temperature);
     let (test_logits, test) = measure(&dataset.test, temperature);
-    let (has_validation, has_test) = (!dataset.validation.is_empty(), !dataset.test.is_empty());
+    let (has_validation, has_test) = (!held.labels.is_empty(), !dataset.test.is_empty());
 
     let mut outcome = TrainOutcome {
         interrupted: false,
@@ -126,9 +137,11 @@ pub(super) fn finish(mut session: Session, run: &Path, started: Instant, listene
     save_model(&session, run, temperature, &outcome)?;
     write_history(&session, run)?;
 
+    // Folds go over all training images.
+    let held_images = if dataset.validation.is_empty() { &dataset.train } else { &dataset.validation };
     let (split, images, logits, evaluation) = match has_test {
         true => ("test", &dataset.test, &test_logits, Some(&test)),
-        false => ("validation", &dataset.validation, &validation_logits, has_validation.then_some(&calibrated)),
+        false => ("validation", held_images, &held.logits, has_validation.then_some(&calibrated)),
     };
     if let Some(note) = overfitting(&outcome) {
         listener(Event::Note(note));
@@ -193,6 +206,7 @@ fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOu
         held_out: [config.validation, config.test],
         validation: outcome.validation.clone(),
         test: outcome.test.clone(),
+        filter: config.filter,
         ..ModelCard::new(&config.model, architecture, dataset.classes.clone(), config.fit)
     };
     weights::save(&run.join(weights::MODEL_FILE), &card, session.network.graph(), &session.network.parameters)

@@ -4,6 +4,7 @@ mod checkpoint;
 mod config;
 mod defaults;
 mod events;
+mod finetune;
 mod finish;
 mod optimizer;
 mod prepare;

@@ -13,8 +13,8 @@ use super::{
     defaults::{self, Facts},
     events::{Event, Listener},
     finish::{self, TrainOutcome},
-    prepare,
-    session::{End, Session},
+    finetune, prepare,
+    session::{self, End, Session},
 };
 use crate::{
     Error, Result,
@@ -22,10 +22,16 @@ use crate::{
     files,
     model::{self, Graph, ModelConfig, Parameters},
     ops::Network,
+    weights::{
+        self,
+        pretrained::{PRETRAINED, Pretrained},
+    },
 };
 
 /// Images up to this side keep it where all have one size.
 const NATIVE: usize = 64;
+/// With fewer training images, folds of all of them judge better than the few that could be held out.
+const FEW_IMAGES: usize = 500;
 /// Smaller pictures are brought to this side.
 const LEAST_SIDE: usize = 8;
 /// Share of a `--time` budget's steps that is planned, so that a slower moment does not cut the end off.
@@ -66,13 +72,26 @@ pub fn train(
     wanted.data_dir.clone_from(&options.data_dir);
     wanted.fit = options.fit.unwrap_or_default();
     wanted.bad_images = options.bad_images.unwrap_or_default();
-    wanted.validation = options.validation.unwrap_or(defaults::VALIDATION);
     wanted.test = options.test.unwrap_or(defaults::TEST);
 
     let tell_data = |event| listener(Event::Data(event));
-    let source = Source::open(&wanted, &tell_data)?;
-    let Choice { model, image_size, notes } = choose(&options, &source)?;
+    let mut source = Source::open(&wanted, &tell_data)?;
+    let Choice { model, image_size, pretrained, notes, validation } = choose(&options, &source)?;
     wanted.image_size = Some(image_size);
+    wanted.validation = validation;
+    let weights = match pretrained {
+        Some(pretrained) => {
+            source.show_in_colour();
+            wanted.filter = options.filter.unwrap_or(pretrained.filter);
+            let report = |file: &str, done, total| {
+                listener(Event::Data(data::Event::Download { file: file.into(), done, total }));
+            };
+            let places =
+                weights::pretrained::Places { file: options.weights.clone(), cache_dir: wanted.cache_dir.clone(), report: &report };
+            Some(pretrained.load(&places)?)
+        }
+        None => None,
+    };
     let run = folder(place, &source.name, &model)?;
     let dataset = Dataset::from_source(&source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
     notes.into_iter().for_each(|note| listener(Event::Note(note)));
@@ -84,12 +103,27 @@ pub fn train(
         convolutional: graph.is_convolutional(),
         image_size,
         channels: dataset.shape.channels,
+        pretrained,
+        validation,
         train_images: dataset.train.len(),
         mirrors: dataset.mirrors,
     };
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
     let mut parameters = Parameters::initialize(&graph, config.seed);
-    prepare::fit_to_data(&graph, &mut parameters, &dataset, config.seed);
+    let mut stage_one = None;
+    match weights {
+        Some(weights) => {
+            listener(Event::Note(format!("weights: {}", weights.location)));
+            weights.fill(&graph, &mut parameters).inspect_err(|_| forget_if_empty(&run))?;
+            let class_weights = session::class_weights(&config, &dataset);
+            let cache = &wanted.cache_dir;
+            let found =
+                finetune::stage_one(&graph, &mut parameters, &dataset, &config, class_weights, cache, listener);
+            stage_one = Some(found.inspect_err(|_| forget_if_empty(&run))?);
+            config.steps = 0;
+        }
+        None => prepare::fit_to_data(&graph, &mut parameters, &dataset, config.seed),
+    }
     let mut network = Network::new(graph, parameters);
     network.precision = config.precision.into();
     if !network.precision.is_native() {
@@ -109,14 +143,17 @@ pub fn train(
     {
         session.restore(&checkpoint)?;
     }
-    let end = session.run(deadline, stop, listener)?;
+    if let Some(found) = &stage_one {
+        session.note_stage_one(found);
+    }
+    let end = if session.config.steps > 0 { session.run(deadline, stop, listener)? } else { End::Done };
     if end == End::Interrupted {
         return Ok(TrainOutcome::interrupted(&run, &session));
     }
     if deadline.is_some() && session.config.stop_step.is_some() {
         write_config(&run, &session.config)?;
     }
-    finish::finish(session, &run, started, listener)
+    finish::finish(session, &run, stage_one.map(|found| found.held), started, listener)
 }
 
 /// The settings of a run that goes on.
@@ -138,6 +175,10 @@ fn resumed(asked: TrainOptions, run: &Path) -> Result<TrainOptions> {
 struct Choice {
     model: String,
     image_size: [usize; 2],
+    /// The weights that it begins with.
+    pretrained: Option<&'static Pretrained>,
+    /// Share of the training images held out for validation.
+    validation: f64,
     /// Why, for what was not asked for.
     notes: Vec<String>,
 }
@@ -145,22 +186,25 @@ struct Choice {
 /// Takes what was asked for, and chooses the rest by the size of the pictures and how many there are.
 fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
     let asked = options.model.as_deref().filter(|&name| name != "auto").map(model::find).transpose()?;
-    if let (Some(model), Some(image_size)) = (asked, options.image_size) {
-        return Ok(Choice { model: model.name.into(), image_size, notes: Vec::new() });
-    }
     let probe = data::probe(source)?;
     let median = [probe.height, probe.width];
     let mut notes = Vec::new();
     let model = match asked {
         Some(model) => model,
         None => {
-            let (name, reason) = model::choose(options.image_size.unwrap_or(median), probe.total);
+            let size = options.image_size.unwrap_or(median);
+            let (name, reason) = model::choose(size, probe.train, options.from_scratch);
             notes.push(format!("model {name}: {reason}"));
             model::find(name)?
         }
     };
+    let keeps_size = probe.uniform && median[0].max(median[1]) <= NATIVE;
+    let pretrained = pretrained(options, model, if keeps_size { options.image_size.or(Some(median)) } else { options.image_size })?;
     let image_size = options.image_size.unwrap_or_else(|| {
-        if probe.uniform && median[0].max(median[1]) <= NATIVE {
+        if let Some(pretrained) = pretrained {
+            return [pretrained.side; 2];
+        }
+        if keeps_size {
             return median;
         }
         let side = median[0].min(median[1]).clamp(LEAST_SIDE, model.side);
@@ -170,7 +214,31 @@ fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
         ));
         [side, side]
     });
-    Ok(Choice { model: model.name.into(), image_size, notes })
+    let is_small = pretrained.is_some() && probe.train.is_some_and(|images| images < FEW_IMAGES);
+    let validation = options.validation.unwrap_or(if is_small { 0.0 } else { defaults::VALIDATION });
+    Ok(Choice { model: model.name.into(), image_size, pretrained, validation, notes })
+}
+
+/// The weights that a model begins with: those of a model that has no other use, or that of larger pictures.
+fn pretrained(
+    options: &TrainOptions,
+    model: &model::Model,
+    size: Option<[usize; 2]>,
+) -> Result<Option<&'static Pretrained>> {
+    let published = Pretrained::of(model.name);
+    if options.weights.is_some() && (published.is_none() || options.from_scratch) {
+        let names: Vec<&str> = PRETRAINED.iter().map(|weights| weights.model).collect();
+        return Err(match options.from_scratch {
+            true => Error::invalid("--weights and --from-scratch contradict each other", "leave one of them out"),
+            false => Error::invalid(
+                format!("no pretrained weights fit into {}", model.name),
+                format!("leave --weights out, or choose --model {}", names.join(", ")),
+            ),
+        });
+    }
+    // Residual networks look at small pictures through another stem, for which there are no weights.
+    let is_small = model.has_small_stem && size.is_some_and(|size| size[0].max(size[1]) <= NATIVE);
+    Ok(published.filter(|_| !options.from_scratch && (options.weights.is_some() || !is_small)))
 }
 
 fn build(options: &TrainOptions, model: &str, dataset: &Dataset) -> Result<Graph> {

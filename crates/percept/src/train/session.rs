@@ -10,6 +10,7 @@ use super::{
     checkpoint::{self, Checkpoint, Groups, Progress},
     config::{ClassWeights, TrainConfig},
     events::{Event, HistoryRow, Listener},
+    finetune::StageOne,
     optimizer::{Optimizer, OptimizerConfig},
 };
 use crate::{
@@ -162,6 +163,22 @@ impl<'a> Session<'a> {
             listener(Event::Evaluated(self.look()?));
         }
         Ok(End::Done)
+    }
+
+    /// Opens the history with what stage 1 of fine-tuning found.
+    pub fn note_stage_one(&mut self, found: &StageOne) {
+        let scores = Evaluation::new(&found.held.logits, &found.held.labels, self.dataset.classes.len(), 1.0).scores;
+        self.progress.history.push(HistoryRow {
+            epoch: 0.0,
+            step: 0,
+            seconds: 0.0,
+            train_loss: found.loss,
+            train_top1: found.top1,
+            validation_loss: Some(scores.loss),
+            validation_top1: Some(scores.top1),
+            validation_top5: scores.top5,
+            learning_rate: 0.0,
+        });
     }
 
     /// Steps in which every image is seen about once.
@@ -351,13 +368,17 @@ fn optimizer_config(config: &TrainConfig) -> OptimizerConfig {
     }
 }
 
-fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
-    let class_weights = (config.class_weights == ClassWeights::Balanced).then(|| {
+/// A weight for each class, where they are to count equally.
+pub(super) fn class_weights(config: &TrainConfig, dataset: &Dataset) -> Option<Vec<f32>> {
+    (config.class_weights == ClassWeights::Balanced).then(|| {
         let counts = dataset.class_counts(Split::Train);
         let total = dataset.train.len() as f32;
         counts.iter().map(|&count| total / (counts.len() * count.max(1)) as f32).collect()
-    });
-    LossConfig { label_smoothing: config.label_smoothing as f32, class_weights }
+    })
+}
+
+fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
+    LossConfig { label_smoothing: config.label_smoothing as f32, class_weights: class_weights(config, dataset) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! The model file: one safetensors file that holds all that prediction needs.
+//! The model file: one safetensors file that holds all that prediction needs. Pretrained weights, which others wrote, come
+//! in through `pretrained`.
 
+mod foreign;
+pub mod pretrained;
 mod tensors;
+mod torch;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
 };
@@ -15,10 +19,13 @@ use crate::{
     Error, Result,
     evaluate::Scores,
     files,
-    image::{Fit, Views},
+    image::{Filter, Fit, Framing, Views},
     model::{self, Graph, ModelConfig, Parameters, parameters},
 };
 pub use tensors::{bytes_of, floats_of};
+
+/// Tensors by name: shape, and numbers in row-major order.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Raised when a file written today could not be read by yesterday's Percept.
 const FORMAT: u32 = 1;
@@ -42,6 +49,12 @@ pub struct ModelCard {
     pub classes: Vec<String>,
     /// How images of other sizes are brought to the network's.
     pub fit: Fit,
+    /// How their pixels are made.
+    #[serde(default)]
+    pub filter: Filter,
+    /// See [`Framing::crop`].
+    #[serde(default = "whole")]
+    pub crop: f64,
     /// How an image is looked at; the logits of all views are averaged.
     #[serde(default)]
     pub views: Views,
@@ -69,6 +82,8 @@ impl ModelCard {
             architecture,
             classes,
             fit,
+            filter: Filter::default(),
+            crop: whole(),
             views: Views::One,
             temperature: 1.0,
             data: String::new(),
@@ -78,6 +93,16 @@ impl ModelCard {
             test: None,
         }
     }
+
+    /// How images of other sizes are brought to the network's.
+    pub fn framing(&self) -> Framing {
+        Framing { fit: self.fit, filter: self.filter, crop: self.crop }
+    }
+}
+
+/// Nothing is cut off.
+fn whole() -> f64 {
+    1.0
 }
 
 /// A model with its numbers.
@@ -138,6 +163,17 @@ pub fn save(path: &Path, card: &ModelCard, graph: &Graph, numbers: &Parameters) 
 
 fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::invalid(format!("cannot write {}: {error}", path.display()), "")
+}
+
+/// A model of one's own, by the path of a run's folder or a model file, or else a pretrained one by its name.
+///
+/// # Errors
+/// As [`load`] and [`pretrained::Pretrained::model`].
+pub fn open(model: &Path, places: &pretrained::Places) -> Result<SavedModel> {
+    match model.to_str().and_then(pretrained::Pretrained::of) {
+        Some(pretrained) if !model.exists() => pretrained.model(places),
+        _ => load(model),
+    }
 }
 
 /// Reads a model file, checking every tensor's name and shape.

@@ -1,5 +1,5 @@
 //! CIFAR-10 and CIFAR-100: the official binary and Python batches, in a folder or inside the official archive.
-//! Pickles are read as data (`pickle.rs`) and archives without unpacking (`archive.rs`).
+//! Pickles are read as data (`pickle`) and archives without unpacking (`archive.rs`).
 //!
 //! The formats: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
@@ -9,11 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{archive, catalogue::Entry, find::Found, identity_of, pickle::Pickle, pickle::Raw, source_of, until_error};
+use super::{archive, catalogue::Entry, find::Found, identity_of, source_of, until_error};
 use crate::{
     Error, Result,
     data::{Picture, Sample, Source, Split},
     image::{Image, ImageShape},
+    pickle::{Pickle, Raw},
 };
 
 /// One of the two datasets.

@@ -43,7 +43,7 @@ impl Places {
         Self {
             folders: named.chain([cache.clone(), PathBuf::from("/usr/share/datasets")]).collect(),
             cache,
-            offline: env::var("PERCEPT_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0")),
+            offline: crate::download::is_offline(),
             mirror: env::var("PERCEPT_MIRROR").ok().filter(|address| !address.is_empty()),
         }
     }

@@ -8,24 +8,22 @@ mod archive;
 mod catalogue;
 mod cifar;
 mod digits;
-mod download;
 mod find;
 mod idx;
-mod pickle;
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
 pub use catalogue::{Entry, RemoteFile, catalogue};
 
-use super::{DatasetConfig, Listener, Sample, SampleReader, Source, folder, reading::hexadecimal};
-use crate::{Error, Result};
+use super::{DatasetConfig, Event, Listener, Sample, SampleReader, Source, folder};
+use crate::{
+    Error, Result,
+    download::{Checksum, Request, digest_of},
+    files::hexadecimal,
+};
 
 /// The names of all datasets.
 pub fn names() -> Vec<&'static str> {
@@ -63,7 +61,7 @@ fn open_entry(entry: &'static Entry, places: &find::Places, listener: Listener) 
     if let Some(source) = find::find(entry, places, listener)? {
         return Ok(source);
     }
-    download::fetch_all(entry, places, listener)?;
+    fetch_all(entry, places, listener)?;
     find::find(entry, places, &|_| {})?.ok_or_else(|| {
         let folder = places.download_folder(entry);
         Error::missing(format!("{} is not in {} after its download", entry.name, folder.display()), "try again")
@@ -155,18 +153,46 @@ fn identity_of(name: &str, paths: impl IntoIterator<Item = impl AsRef<Path>>) ->
 
 fn md5_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
-    md5_of_reader(&mut file).map_err(Error::io("read", path))
+    digest_of::<Md5>(&mut file).map_err(Error::io("read", path))
 }
 
-fn md5_of_reader(reader: &mut impl Read) -> io::Result<String> {
-    let mut hash = Md5::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(hexadecimal(&hash.finalize())),
-            length => hash.update(&buffer[..length]),
+/// Downloads the files of a dataset that are not there yet.
+fn fetch_all(entry: &Entry, places: &find::Places, listener: Listener) -> Result<()> {
+    let folder = places.download_folder(entry);
+    let missing: Vec<_> = entry.files.iter().filter(|file| !folder.join(file.name).is_file()).collect();
+    for (index, file) in missing.iter().enumerate() {
+        let urls = match &places.mirror {
+            Some(mirror) => {
+                let dataset = entry.folders.first().unwrap_or(&entry.name);
+                vec![format!("{}/{dataset}/{}", mirror.trim_end_matches('/'), file.name)]
+            }
+            None => file.urls.iter().map(ToString::to_string).collect(),
+        };
+        let addresses: Vec<&str> = missing[index..].iter().map(|file| file.urls[0]).collect();
+        let request = Request {
+            name: file.name,
+            urls,
+            by_hand: by_hand(&folder, &addresses),
+            bytes: file.bytes,
+            checksum: Checksum::Md5(file.md5.into()),
+            folder: &folder,
+        };
+        if places.offline {
+            return Err(request.failed(&request.urls[0], "the network is switched off by PERCEPT_OFFLINE"));
         }
+        request.fetch(&|done, total| listener(Event::Download { file: file.name.into(), done, total }))?;
     }
+    Ok(())
+}
+
+/// How a user puts files there without this program.
+fn by_hand(folder: &Path, addresses: &[&str]) -> String {
+    let (what, them) = if addresses.len() == 1 { ("it", "it") } else { ("these files", "them") };
+    format!(
+        "fetch {what} by hand and put {them} into {}, or name the folder that holds {them} with --data-dir: {}",
+        folder.display(),
+        addresses.join(" ")
+    )
 }
 
 /// Ends after the first error: what follows a broken part means nothing.

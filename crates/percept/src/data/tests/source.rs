@@ -41,7 +41,7 @@ fn probes_sizes_from_headers() {
     }
     place.write("dog/broken.png", b"not an image");
     let source = place.source().unwrap();
-    let expected = Probe { images: 3, uniform: false, height: 8, width: 10, total: Some(4) };
+    let expected = Probe { images: 3, uniform: false, height: 8, width: 10, train: Some(4) };
     assert_eq!(probe(&source).unwrap(), expected);
 
     let uniform = Place::new();
@@ -49,7 +49,7 @@ fn probes_sizes_from_headers() {
         uniform.write(&format!("{}/{i}.png", i % 2), &png(i));
     }
     let found = probe(&uniform.source().unwrap()).unwrap();
-    assert_eq!(found, Probe { images: 200, uniform: true, height: 8, width: 8, total: Some(600) });
+    assert_eq!(found, Probe { images: 200, uniform: true, height: 8, width: 8, train: Some(600) });
 }
 
 #[test]

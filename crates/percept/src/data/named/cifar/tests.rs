@@ -2,7 +2,8 @@ use std::time::Instant;
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::{super::pickle::tests::python2_batch, *};
+use super::*;
+use crate::pickle::tests::python2_batch;
 use crate::data::named::open_path;
 
 /// One image: every red is `label`, every green 100, and the blues count.

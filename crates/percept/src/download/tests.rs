@@ -4,10 +4,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use md5::{Digest, Md5};
-
 use super::*;
-use crate::data::reading::hexadecimal;
+
+const BY_HAND: &str = "put http://official.example/file into the folder";
 
 /// How the little server behaves.
 #[derive(Clone, Default)]
@@ -99,21 +98,16 @@ fn md5(bytes: &[u8]) -> String {
 
 fn fetch(folder: &Path, urls: &[String], md5: &str) -> (Result<PathBuf>, Vec<(u64, Option<u64>)>) {
     let events = Mutex::new(Vec::new());
-    let listener = |event| {
-        if let Event::Download { done, total, file } = event {
-            assert_eq!(file, "file");
-            events.lock().unwrap().push((done, total));
-        }
-    };
+    let report = |done, total| events.lock().unwrap().push((done, total));
     let request = Request {
         name: "file",
         urls: urls.to_vec(),
-        by_hand: vec!["http://official.example/file".into()],
+        by_hand: BY_HAND.into(),
         bytes: Some(300_000),
-        md5,
+        checksum: Checksum::Md5(md5.into()),
         folder,
     };
-    let result = request.fetch(&listener);
+    let result = request.fetch(&report);
     (result, events.into_inner().unwrap())
 }
 
@@ -206,12 +200,7 @@ fn a_failure_says_which_file_to_put_where() {
     let (result, _) = fetch(folder.path(), &[format!("{address}/file")], "");
     let error = result.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot download {address}/file: the server answered 404"));
-    let hint = format!(
-        "fetch it by hand and put it into {}, or name the folder that holds it with --data-dir: \
-         http://official.example/file",
-        folder.path().display()
-    );
-    assert_eq!(error.hint(), Some(hint.as_str()));
+    assert_eq!(error.hint(), Some(BY_HAND));
     assert_eq!(seen.lock().unwrap().len(), 1, "a refusal is not asked again");
 }
 

@@ -8,13 +8,11 @@ use std::{
     time::Duration,
 };
 
+use md5::Md5;
+use sha2::{Digest, Sha256};
 use ureq::{Agent, http::Response};
 
-use super::{catalogue::Entry, find::Places, md5_of_reader};
-use crate::{
-    Error, Result,
-    data::{Event, Listener},
-};
+use crate::{Error, Result, files::hexadecimal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest silence; the whole may take as long as it takes.
@@ -26,38 +24,83 @@ const MAX_BYTES: u64 = 4 << 30;
 /// Bytes between two reports.
 const REPORT_EVERY: u64 = 1 << 20;
 
-/// Downloads the files of a dataset that are not there yet.
-pub(super) fn fetch_all(entry: &Entry, places: &Places, listener: Listener) -> Result<()> {
-    let folder = places.download_folder(entry);
-    let missing: Vec<_> = entry.files.iter().filter(|file| !folder.join(file.name).is_file()).collect();
-    for (index, file) in missing.iter().enumerate() {
-        let urls = match &places.mirror {
-            Some(mirror) => {
-                let dataset = entry.folders.first().unwrap_or(&entry.name);
-                vec![format!("{}/{dataset}/{}", mirror.trim_end_matches('/'), file.name)]
-            }
-            None => file.urls.iter().map(ToString::to_string).collect(),
-        };
-        let by_hand = missing[index..].iter().map(|file| file.urls[0].to_string()).collect();
-        let request = Request { name: file.name, urls, by_hand, bytes: file.bytes, md5: file.md5, folder: &folder };
-        if places.offline {
-            return Err(request.failed(&request.urls[0], "the network is switched off by PERCEPT_OFFLINE"));
-        }
-        request.fetch(listener)?;
-    }
-    Ok(())
+/// What a file has to be, in hexadecimal.
+#[derive(Clone, Debug)]
+pub(crate) enum Checksum {
+    Md5(String),
+    Sha256(String),
 }
 
 /// One file to fetch.
-struct Request<'a> {
-    name: &'a str,
+pub(crate) struct Request<'a> {
+    /// Its name in the folder.
+    pub name: &'a str,
     /// Where to fetch it from: the next if one fails.
-    urls: Vec<String>,
-    /// Where a user fetches it by hand, and the files that are missing after it.
-    by_hand: Vec<String>,
-    bytes: Option<u64>,
-    md5: &'a str,
-    folder: &'a Path,
+    pub urls: Vec<String>,
+    /// How a user gets it without this program.
+    pub by_hand: String,
+    /// Its length, where known.
+    pub bytes: Option<u64>,
+    pub checksum: Checksum,
+    pub folder: &'a Path,
+}
+
+/// Who hears how far it is: bytes so far, and in all where known.
+pub(crate) type Report<'a> = &'a dyn Fn(u64, Option<u64>);
+
+/// Whether `PERCEPT_OFFLINE` forbids the network.
+pub(crate) fn is_offline() -> bool {
+    std::env::var("PERCEPT_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"))
+}
+
+/// A small text, such as a checksum, at most `most` bytes long.
+///
+/// # Errors
+/// No connection, another answer than the text, or a longer one.
+pub(crate) fn fetch_text(url: &str, most: u64) -> Result<String, String> {
+    let response = agent().get(url).call().map_err(|error| explain(&error))?;
+    match response.status().as_u16() {
+        200 => {}
+        status => return Err(format!("the server answered {status}")),
+    }
+    let mut text = String::new();
+    let mut body = response.into_body().into_reader().take(most + 1);
+    body.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > most { Err(format!("it sends more than {most} bytes")) } else { Ok(text) }
+}
+
+impl Checksum {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Md5(_) => "MD5",
+            Self::Sha256(_) => "SHA-256",
+        }
+    }
+
+    fn expected(&self) -> &str {
+        let (Self::Md5(expected) | Self::Sha256(expected)) = self;
+        expected
+    }
+
+    /// What these bytes have.
+    fn of(&self, reader: &mut impl Read) -> io::Result<String> {
+        match self {
+            Self::Md5(_) => digest_of::<Md5>(reader),
+            Self::Sha256(_) => digest_of::<Sha256>(reader),
+        }
+    }
+}
+
+/// The digest of all that a reader gives.
+pub(crate) fn digest_of<D: Digest>(reader: &mut impl Read) -> io::Result<String> {
+    let mut hash = D::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            length => hash.update(&buffer[..length]),
+        }
+    }
 }
 
 /// Why an address did not give the file.
@@ -71,13 +114,17 @@ enum Failure {
 }
 
 impl Request<'_> {
-    fn fetch(&self, listener: Listener) -> Result<PathBuf> {
+    /// Fetches it, unless another address than the first has it.
+    ///
+    /// # Errors
+    /// What the best address answered, a wrong checksum, or a folder that cannot be written.
+    pub fn fetch(&self, report: Report) -> Result<PathBuf> {
         fs::create_dir_all(self.folder).map_err(Error::io("create", self.folder))?;
         let target = self.folder.join(self.name);
         let mut part = Part::open(self)?;
         let mut failed = None;
         for url in &self.urls {
-            match self.try_address(url, &mut part, listener) {
+            match self.try_address(url, &mut part, report) {
                 Ok(()) => {
                     part.finish(self, url, &target)?;
                     return Ok(target);
@@ -93,11 +140,11 @@ impl Request<'_> {
         Err(self.failed(url, &reason))
     }
 
-    fn try_address(&self, url: &str, part: &mut Part, listener: Listener) -> Result<(), Failure> {
+    fn try_address(&self, url: &str, part: &mut Part, report: Report) -> Result<(), Failure> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.transfer(url, part, listener) {
+            match self.transfer(url, part, report) {
                 Err(Failure::CutOff(_)) if attempt < ATTEMPTS => thread::sleep(Duration::from_millis(300 * attempt)),
                 other => return other,
             }
@@ -105,7 +152,7 @@ impl Request<'_> {
     }
 
     /// One request: appends to the part, or starts it again where the server does.
-    fn transfer(&self, url: &str, part: &mut Part, listener: Listener) -> Result<(), Failure> {
+    fn transfer(&self, url: &str, part: &mut Part, report: Report) -> Result<(), Failure> {
         let from = part.resume_from(url).map_err(Failure::Local)?;
         let mut request = agent().get(url);
         if from > 0 {
@@ -137,7 +184,7 @@ impl Request<'_> {
             status @ (408 | 429 | 500..) => return Err(Failure::CutOff(format!("the server answered {status}"))),
             status => return Err(Failure::Refused(format!("the server answered {status}"))),
         };
-        self.receive(response.into_body().into_reader(), part, total, listener)
+        self.receive(response.into_body().into_reader(), part, total, report)
     }
 
     fn receive(
@@ -145,13 +192,12 @@ impl Request<'_> {
         mut body: impl Read,
         part: &mut Part,
         total: Option<u64>,
-        listener: Listener,
+        report: Report,
     ) -> Result<(), Failure> {
         let total = total.or(self.bytes);
         let limit = self.bytes.map_or(MAX_BYTES, |bytes| bytes.saturating_mul(2));
         let mut buffer = vec![0; 1 << 16];
         let mut reported = 0;
-        let report = |done| listener(Event::Download { file: self.name.into(), done, total });
         loop {
             let length = match body.read(&mut buffer) {
                 Ok(0) => break,
@@ -165,10 +211,10 @@ impl Request<'_> {
             }
             if part.length - reported >= REPORT_EVERY {
                 reported = part.length;
-                report(part.length);
+                report(part.length, total);
             }
         }
-        report(part.length);
+        report(part.length, total);
         match total {
             Some(total) if part.length < total => {
                 Err(Failure::CutOff(format!("cut off after {} of {total} bytes", part.length)))
@@ -177,17 +223,9 @@ impl Request<'_> {
         }
     }
 
-    fn hint(&self) -> String {
-        let (what, them) = if self.by_hand.len() == 1 { ("it", "it") } else { ("these files", "them") };
-        let (folder, addresses) = (self.folder.display(), self.by_hand.join(" "));
-        format!(
-            "fetch {what} by hand and put {them} into {folder}, or name the folder that holds {them} with --data-dir: \
-             {addresses}"
-        )
-    }
-
-    fn failed(&self, url: &str, reason: &str) -> Error {
-        Error::Download { url: url.into(), reason: reason.into(), hint: self.hint() }
+    /// It could not be fetched.
+    pub fn failed(&self, url: &str, reason: &str) -> Error {
+        Error::Download { url: url.into(), reason: reason.into(), hint: self.by_hand.clone() }
     }
 }
 
@@ -248,14 +286,15 @@ impl Part {
     /// Compares the checksum and gives the file its name.
     fn finish(mut self, request: &Request, url: &str, target: &Path) -> Result<()> {
         self.file.rewind().map_err(Error::io("read", &self.path))?;
-        let found = md5_of_reader(&mut self.file).map_err(Error::io("read", &self.path))?;
+        let found = request.checksum.of(&mut self.file).map_err(Error::io("read", &self.path))?;
         let Self { path, notes, file, .. } = self;
-        if found != request.md5 {
+        if found != request.checksum.expected() {
             drop(file);
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             let _ = fs::remove_file(&notes);
-            let reason = format!("what {url} sent has MD5 {found}, expected {}; it was removed", request.md5);
-            return Err(Error::damaged(target, reason, format!("try again, or {}", request.hint())));
+            let (kind, expected) = (request.checksum.kind(), request.checksum.expected());
+            let reason = format!("what {url} sent has {kind} {found}, expected {expected}; it was removed");
+            return Err(Error::damaged(target, reason, format!("try again, or {}", request.by_hand)));
         }
         file.sync_all().map_err(Error::io("write", &path))?;
         drop(file); // Windows renames no open file

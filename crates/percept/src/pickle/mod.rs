@@ -1,6 +1,7 @@
-//! A restricted reader of Python pickles (protocols 0 to 5): numbers, text, bytes, lists, tuples, dicts and NumPy
-//! arrays, as data. It never calls anything: what would call, import or build anything else is refused by name.
-//! Memory is bounded by the size of the file and by a number of values, and nothing recurses, so depth is no danger.
+//! A restricted reader of Python pickles (protocols 0 to 5): numbers, text, bytes, lists, tuples, dicts, NumPy arrays
+//! and PyTorch's tensors, as data. It never calls anything: what would call, import or build anything else is refused
+//! by name. Memory is bounded by the size of the file and by a number of values, and nothing recurses, so depth is no
+//! danger.
 //!
 //! The opcodes are those of CPython's `pickletools`.
 
@@ -12,11 +13,11 @@ use machine::Machine;
 
 /// A value of a [`Pickle`], by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(u32);
+pub(crate) struct Id(u32);
 
 /// Bytes of a value: a part of the file, or translated from it.
 #[derive(Clone, Debug)]
-pub(super) enum Raw {
+pub(crate) enum Raw {
     Part(Range<usize>),
     Own(Arc<[u8]>),
 }
@@ -35,6 +36,8 @@ enum Value {
     Known(Known),
     Dtype(Dtype),
     Array(Option<Array>),
+    Storage(Storage),
+    Tensor(Tensor),
 }
 
 /// The few names from outside that stand for data.
@@ -46,6 +49,41 @@ enum Known {
     MakeDtype,
     MakeScalar,
     Encode,
+    OrderedDict,
+    StorageOf(Number),
+    MakeTensor,
+    MakeParameter,
+}
+
+/// The type of a tensor's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Number {
+    F16,
+    Bf16,
+    F32,
+    F64,
+    /// Integers and truth values, which no weights are.
+    Other,
+}
+
+/// Numbers that lie outside of the pickle, under a key.
+#[derive(Clone, Debug)]
+struct Storage {
+    number: Number,
+    key: Raw,
+    length: usize,
+}
+
+/// A view of a storage's numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) number: Number,
+    storage: Raw,
+    /// Numbers in the storage.
+    pub(crate) storage_length: usize,
+    pub(crate) offset: usize,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) strides: Vec<usize>,
 }
 
 /// The type of an array's elements.
@@ -66,7 +104,7 @@ struct Array {
 
 /// A pickle that has been read.
 #[derive(Debug)]
-pub(super) struct Pickle<'a> {
+pub(crate) struct Pickle<'a> {
     bytes: &'a [u8],
     values: Vec<Value>,
     root: Id,
@@ -74,20 +112,59 @@ pub(super) struct Pickle<'a> {
 
 impl<'a> Pickle<'a> {
     /// Reads a whole pickle. The error says what was refused or what is wrong, and at which byte.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, String> {
+        Self::read_first(bytes).map(|(pickle, _)| pickle)
+    }
+
+    /// Reads a pickle that something follows, and says where it ends.
+    pub(crate) fn read_first(bytes: &'a [u8]) -> Result<(Self, usize), String> {
         let mut machine = Machine::new(bytes);
         loop {
             let start = machine.at();
             match machine.step() {
                 Ok(None) => {}
-                Ok(Some(root)) => return Ok(Self { bytes, values: machine.into_values(), root }),
+                Ok(Some(root)) => {
+                    let end = machine.at();
+                    return Ok((Self { bytes, values: machine.into_values(), root }, end));
+                }
                 Err(reason) => return Err(format!("{reason} (at byte {start} of {})", bytes.len())),
             }
         }
     }
 
+    /// The outermost value.
+    pub(crate) fn root(&self) -> Id {
+        self.root
+    }
+
+    /// The pairs of a dict whose keys are text, in order; nothing where it is no dict.
+    pub(crate) fn pairs(&self, id: Id) -> Option<Vec<(&str, Id)>> {
+        let Value::Dict(pairs) = self.value(id) else { return None };
+        let text = |&(key, value): &(Id, Id)| Some((self.text(key)?, value));
+        Some(pairs.iter().filter_map(text).collect())
+    }
+
+    /// The texts of a list.
+    pub(crate) fn texts(&self, id: Id) -> Option<Vec<&str>> {
+        let Value::List(items) = self.value(id) else { return None };
+        items.iter().map(|&item| self.text(item)).collect()
+    }
+
+    /// A tensor, and the key of its storage.
+    pub(crate) fn tensor(&self, id: Id) -> Option<(&Tensor, &str)> {
+        let Value::Tensor(tensor) = self.value(id) else { return None };
+        Some((tensor, str::from_utf8(self.bytes_of(&tensor.storage)).ok()?))
+    }
+
+    fn text(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Text(raw) | Value::Bytes(raw) => str::from_utf8(self.bytes_of(raw)).ok(),
+            _ => None,
+        }
+    }
+
     /// The value of a text or bytes key in the outermost dict; the last one, as in Python.
-    pub(super) fn entry(&self, key: &str) -> Option<Id> {
+    pub(crate) fn entry(&self, key: &str) -> Option<Id> {
         let Value::Dict(pairs) = self.value(self.root) else { return None };
         let found = pairs.iter().rev().find(|(name, _)| match self.value(*name) {
             Value::Bytes(raw) | Value::Text(raw) => self.bytes_of(raw) == key.as_bytes(),
@@ -97,7 +174,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// Integers in a list, a tuple or an array.
-    pub(super) fn integers(&self, id: Id) -> Option<Vec<i64>> {
+    pub(crate) fn integers(&self, id: Id) -> Option<Vec<i64>> {
         match self.value(id) {
             Value::List(items) | Value::Tuple(items) => items.iter().map(|&item| self.integer(item)).collect(),
             Value::Array(Some(array)) => Some(array.integers(self.bytes_of(&array.data))),
@@ -106,7 +183,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// The shape and the bytes of an array of u8.
-    pub(super) fn byte_array(&self, id: Id) -> Option<(&[usize], &Raw)> {
+    pub(crate) fn byte_array(&self, id: Id) -> Option<(&[usize], &Raw)> {
         match self.value(id) {
             Value::Array(Some(array)) if array.dtype.size == 1 && !array.dtype.signed => {
                 Some((&array.shape, &array.data))
@@ -129,6 +206,17 @@ impl<'a> Pickle<'a> {
 
     fn bytes_of<'b>(&'b self, raw: &'b Raw) -> &'b [u8] {
         raw.within(self.bytes)
+    }
+}
+
+impl Number {
+    /// Bytes that one takes in a storage.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 | Self::Other => 8,
+        }
     }
 }
 
@@ -168,4 +256,4 @@ impl Dtype {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

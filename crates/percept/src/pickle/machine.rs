@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{Array, Dtype, Id, Known, Raw, Value};
+use super::{Array, Dtype, Id, Known, Number, Raw, Storage, Tensor, Value};
 
 /// Values in one pickle; CIFAR-100's largest batch holds 150,000.
 pub(super) const MAX_VALUES: usize = 2_000_000;
@@ -85,7 +85,8 @@ impl<'a> Machine<'a> {
                 return Err(refusal(&module, &name));
             }
             b'o' | 0x81 | 0x92 => return Err("refuses to build an object".into()),
-            b'P' | b'Q' | 0x82..=0x84 | 0x97 => return Err("refuses to load what lies outside the file".into()),
+            b'Q' => self.push_storage()?,
+            b'P' | 0x82..=0x84 | 0x97 => return Err("refuses to load what lies outside the file".into()),
             _ => return Err(format!("unknown opcode {opcode:#04x}")),
         }
         Ok(None)
@@ -271,6 +272,14 @@ impl<'a> Machine<'a> {
             ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Known::MakeScalar,
             ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Known::ArrayFromBuffer,
             ("_codecs", "encode") => Known::Encode,
+            ("collections", "OrderedDict") => Known::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => Known::MakeTensor,
+            ("torch._utils", "_rebuild_parameter") => Known::MakeParameter,
+            ("torch", "HalfStorage") => Known::StorageOf(Number::F16),
+            ("torch", "BFloat16Storage") => Known::StorageOf(Number::Bf16),
+            ("torch", "FloatStorage") => Known::StorageOf(Number::F32),
+            ("torch", "DoubleStorage") => Known::StorageOf(Number::F64),
+            ("torch", "LongStorage") => Known::StorageOf(Number::Other),
             _ => return Err(refusal(&module, &name)),
         };
         self.push(Value::Known(known))
@@ -306,6 +315,14 @@ impl<'a> Machine<'a> {
                 Value::Array(Some(self.array(*shape, *dtype, *data)?))
             }
             (Known::Encode, [text, ..]) => Value::Bytes(Raw::Own(self.encode(*text)?.into())),
+            (Known::OrderedDict, []) => Value::Dict(Vec::new()),
+            (Known::MakeTensor, [storage, offset, shape, strides, ..]) => {
+                Value::Tensor(self.tensor(*storage, *offset, *shape, *strides)?)
+            }
+            (Known::MakeParameter, [tensor, ..]) => match self.value(*tensor) {
+                Value::Tensor(tensor) => Value::Tensor(tensor.clone()),
+                _ => return Err("a parameter of what is no tensor".into()),
+            },
             _ => return Err("arguments that its call does not take".into()),
         };
         self.push(value)
@@ -344,6 +361,10 @@ impl<'a> Machine<'a> {
     /// Gives a value its state: arrays their content, dtypes their byte order.
     fn build(&mut self) -> Result<(), String> {
         let (state, target) = (self.pop()?, self.top()?);
+        // PyTorch's notes on a state dict's versions.
+        if let (Value::Dict(_), Value::Dict(_)) = (self.value(target), self.value(state)) {
+            return Ok(());
+        }
         let Value::Tuple(state) = self.value(state) else { return Err("refuses to set an object's state".into()) };
         let value = match (self.value(target), state.as_slice()) {
             (Value::Array(None), [_, shape, dtype, fortran, data]) => {
@@ -369,17 +390,70 @@ impl<'a> Machine<'a> {
         if sides.len() > MAX_DIMENSIONS {
             return Err(format!("an array of {} dimensions", sides.len()));
         }
-        let side = |id: &Id| match self.value(*id) {
-            Value::Int(side) => usize::try_from(*side).ok(),
-            _ => None,
-        };
-        let shape: Vec<usize> = sides.iter().map(side).collect::<Option<_>>().ok_or("a shape that is none")?;
+        let shape = self.sizes(sides)?;
         let length = shape.iter().try_fold(dtype.size, |product, &side| product.checked_mul(side));
         let found = data.within(self.bytes).len();
         if length != Some(found) {
             return Err(format!("an array of shape {shape:?} with {found} bytes"));
         }
         Ok(Array { shape, dtype: *dtype, data: data.clone() })
+    }
+
+    fn sizes(&self, items: &[Id]) -> Result<Vec<usize>, String> {
+        items.iter().map(|&item| self.size(item)).collect()
+    }
+
+    fn size(&self, id: Id) -> Result<usize, String> {
+        match self.value(id) {
+            Value::Int(size) => usize::try_from(*size).map_err(|_| "a size below 0".into()),
+            _ => Err("a size that is no integer".into()),
+        }
+    }
+
+    /// `("storage", type, key, device, length)`: PyTorch's way to name numbers that lie elsewhere in its file.
+    fn push_storage(&mut self) -> Result<(), String> {
+        let id = self.pop()?;
+        let Value::Tuple(parts) = self.value(id) else { return Err("a reference to what is no storage".into()) };
+        let [kind, class, key, _, length, ..] = parts[..] else {
+            return Err("a reference to what is no storage".into());
+        };
+        let (Value::Known(Known::StorageOf(number)), "storage") = (self.value(class), self.word(kind)?) else {
+            return Err("a reference to what is no storage".into());
+        };
+        self.word(key)?;
+        let (Value::Text(key) | Value::Bytes(key)) = self.value(key) else {
+            return Err("a storage without a name".into());
+        };
+        let storage = Storage { number: *number, key: key.clone(), length: self.size(length)? };
+        self.push(Value::Storage(storage))
+    }
+
+    fn tensor(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Result<Tensor, String> {
+        let (Value::Storage(storage), Value::Tuple(shape), Value::Tuple(strides)) =
+            (self.value(storage), self.value(shape), self.value(strides))
+        else {
+            return Err("a tensor without storage or shape".into());
+        };
+        if shape.len() > MAX_DIMENSIONS || shape.len() != strides.len() {
+            return Err(format!("a tensor of {} dimensions", shape.len()));
+        }
+        let (offset, shape, strides) = (self.size(offset)?, self.sizes(shape)?, self.sizes(strides)?);
+        // One behind the last number that it reaches.
+        let reach = shape.iter().zip(&strides).try_fold(offset, |reach, (&size, &stride)| {
+            size.saturating_sub(1).checked_mul(stride).and_then(|step| reach.checked_add(step))
+        });
+        let is_empty = shape.contains(&0);
+        if !is_empty && reach.is_none_or(|reach| reach >= storage.length) {
+            return Err(format!("a tensor of shape {shape:?} that its storage of {} does not hold", storage.length));
+        }
+        Ok(Tensor {
+            number: storage.number,
+            storage: storage.key.clone(),
+            storage_length: storage.length,
+            offset,
+            shape,
+            strides,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 use super::{machine::MAX_VALUES, *};
 
 /// What Python 2 wrote: a dict of byte strings, a list of labels, an array of u8 (as CIFAR's batches).
-pub(in super::super) fn python2_batch(labels: &[u8], pixels: &[u8], width: usize) -> Vec<u8> {
+pub(crate) fn python2_batch(labels: &[u8], pixels: &[u8], width: usize) -> Vec<u8> {
     let short = |text: &str| [&[b'U', text.len() as u8], text.as_bytes()].concat();
     let mut out = b"\x80\x02}q\x00(".to_vec();
     out.extend([short("batch_label"), b"q\x01".to_vec(), short("training batch 1 of 5"), b"q\x02".to_vec()].concat());
