@@ -187,13 +187,7 @@ impl Request<'_> {
         self.receive(response.into_body().into_reader(), part, total, report)
     }
 
-    fn receive(
-        &self,
-        mut body: impl Read,
-        part: &mut Part,
-        total: Option<u64>,
-        report: Report,
-    ) -> Result<(), Failure> {
+    fn receive(&self, mut body: impl Read, part: &mut Part, total: Option<u64>, report: Report) -> Result<(), Failure> {
         let total = total.or(self.bytes);
         let limit = self.bytes.map_or(MAX_BYTES, |bytes| bytes.saturating_mul(2));
         let mut buffer = vec![0; 1 << 16];

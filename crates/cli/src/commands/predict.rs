@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use percept::{Classifier, Likelihood, data, weights};
+use percept::{
+    Classifier, Likelihood, data,
+    weights::{self, pretrained},
+};
 use serde::Serialize;
 
 use super::Cache;
@@ -67,7 +70,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let report = |file: &str, done, total| {
         progress.data(data::Event::Download { file: file.into(), done, total });
     };
-    let places = weights::pretrained::Places { file: arguments.weights, cache_dir: arguments.cache.cache_dir(), report: &report };
+    let places =
+        pretrained::Places { file: arguments.weights, ..pretrained::Places::new(arguments.cache.cache_dir(), &report) };
     let mut classifier = Classifier::from_saved(weights::open(&arguments.model, &places)?);
     progress.clear();
     let files = list(&arguments.files)?;

@@ -41,6 +41,13 @@ pub struct Arguments {
     /// photographs
     #[arg(long, help_heading = "Model")]
     from_scratch: bool,
+    /// How far a pretrained model is fine-tuned: 1 trains its classifier alone, in seconds; 2 then all layers, where
+    /// validation says that it helps
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = clap::value_parser!(u8).range(1..=2))]
+    stage: Option<u8>,
+    /// Share of a pretrained model's layers, from the first on, that stage 2 leaves as they are: less to learn, faster
+    #[arg(long, value_name = "SHARE", help_heading = "Model")]
+    freeze: Option<f64>,
     /// Features of the hidden layer of mlp; more learn more and take longer
     #[arg(long, value_name = "N", help_heading = "Model")]
     hidden: Option<usize>,
@@ -283,6 +290,8 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
     }
     take!(
         model,
+        stage,
+        freeze,
         hidden,
         preprocess,
         views,

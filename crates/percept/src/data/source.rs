@@ -226,7 +226,13 @@ pub fn probe(source: &Source) -> Result<Probe> {
         *values.select_nth_unstable(middle).1
     };
     let uniform = sizes.iter().all(|size| *size == sizes[0]);
-    Ok(Probe { images: sizes.len(), uniform, height: median(0), width: median(1), train: count_train(source)?.or(total) })
+    Ok(Probe {
+        images: sizes.len(),
+        uniform,
+        height: median(0),
+        width: median(1),
+        train: count_train(source)?.or(total),
+    })
 }
 
 /// Images that did not come for validation or test, where that shows without reading any.

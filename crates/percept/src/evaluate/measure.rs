@@ -15,7 +15,6 @@ use crate::{
     weights::{self, ModelCard},
 };
 
-
 /// Logits `[images, classes]` of some images of a dataset, in their order.
 pub fn logits_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
     let batch = predictor.graph().batch_in_memory();

@@ -53,7 +53,9 @@ const STAGES: [Stage; 7] = [
 pub(super) fn efficientnet_lite(scaling: &Scaling, config: &ModelConfig) -> Result<Graph> {
     let (mut graph, images) = Graph::new(scaling.name, config.input, config.per_pixel);
     if config.input.height.min(config.input.width) < STRIDE {
-        return Err(graph.refuse("conv_stem", &format!("its sides have {STRIDE} pixels at least, the network's stride")));
+        return Err(
+            graph.refuse("conv_stem", &format!("its sides have {STRIDE} pixels at least, the network's stride"))
+        );
     }
     let x = convolution(&mut graph, "conv_stem", images, Convolution::new(STEM, Window::same(3, 2)))?;
     let x = norm(&mut graph, "bn1", x);
@@ -78,14 +80,7 @@ pub(super) fn efficientnet_lite(scaling: &Scaling, config: &ModelConfig) -> Resu
 }
 
 /// Expands, looks around in every channel, and narrows again; what came in is added where it fits.
-fn block(
-    graph: &mut Graph,
-    name: &str,
-    input: Value,
-    stage: &Stage,
-    stride: usize,
-    channels: usize,
-) -> Result<Value> {
+fn block(graph: &mut Graph, name: &str, input: Value, stage: &Stage, stride: usize, channels: usize) -> Result<Value> {
     let inputs = graph.nodes[input].shape.channels();
     let wide = inputs * stage.expansion;
     let part = |part: &str| format!("{name}.{part}");

@@ -465,6 +465,14 @@ impl Graph {
         (VALUES / largest.max(1)).clamp(1, 256)
     }
 
+    /// Fixes a share of the parameters, from the first on; the last layer always learns.
+    pub fn freeze(&mut self, share: f64) {
+        let last = self.nodes.last().map_or(0, |node| node.parameters.len());
+        let free = self.parameters.len() - last;
+        let count = (share * free as f64).round() as usize;
+        self.parameters.iter_mut().take(count).for_each(|spec| spec.role = Role::Fixed);
+    }
+
     /// Classes that the logits speak of.
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.shape.len())

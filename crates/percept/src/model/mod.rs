@@ -51,7 +51,13 @@ pub const MODELS: [Model; 11] = [
         has_small_stem: false,
         build: linear::softmax,
     },
-    Model { name: "mlp", summary: "one hidden layer with ReLU", side: resnet::SMALL_IMAGE, has_small_stem: false, build: linear::mlp },
+    Model {
+        name: "mlp",
+        summary: "one hidden layer with ReLU",
+        side: resnet::SMALL_IMAGE,
+        has_small_stem: false,
+        build: linear::mlp,
+    },
     Model {
         name: "cnn",
         summary: "small convolutional network, the default up to 64 pixels",

@@ -362,7 +362,10 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<(), String> {
         let (state, target) = (self.pop()?, self.top()?);
         // PyTorch's notes on a state dict's versions.
-        if let (Value::Dict(_), Value::Dict(_)) = (self.value(target), self.value(state)) {
+        if let (Value::Dict(_), Value::Dict(notes)) = (self.value(target), self.value(state))
+            && let [(key, _)] = notes[..]
+            && self.word(key) == Ok("_metadata")
+        {
             return Ok(());
         }
         let Value::Tuple(state) = self.value(state) else { return Err("refuses to set an object's state".into()) };

@@ -115,6 +115,7 @@ pub struct TrainOptions {
     pub weights: Option<PathBuf>,
     pub from_scratch: bool,
     pub stage: Option<u8>,
+    pub freeze: Option<f64>,
     pub hidden: Option<usize>,
     pub preprocess: Option<Preprocess>,
     pub views: Option<Views>,
@@ -188,6 +189,8 @@ pub struct TrainConfig {
     pub from_scratch: bool,
     /// The last stage of fine-tuning: 1 trains the classifier alone, 2 all layers. 0 where nothing is fine-tuned.
     pub stage: u8,
+    /// Share of the layers, from the first on, that stay as they are in stage 2.
+    pub freeze: f64,
     /// Features of `mlp`'s hidden layer.
     pub hidden: usize,
     /// What the first layer does with pixels.
@@ -279,7 +282,8 @@ impl TrainOptions {
             model: facts.model.to_string(),
             weights: self.weights.clone(),
             from_scratch: self.from_scratch,
-            stage: if facts.pretrained.is_some() { self.stage.unwrap_or(1) } else { 0 },
+            freeze: self.freeze.unwrap_or(0.0),
+            stage: facts.pretrained.map_or(0, |_| self.stage.unwrap_or(facts.stage)),
             hidden: self.hidden.unwrap_or(defaults::HIDDEN),
             preprocess: self.preprocess.unwrap_or_default(),
             views: self.views.unwrap_or_default(),
@@ -350,6 +354,7 @@ impl TrainOptions {
             ("--label-smoothing", self.label_smoothing),
             ("--average", self.average),
             ("--warmup", self.warmup),
+            ("--freeze", self.freeze),
         ];
         for (flag, value) in shares.into_iter().filter_map(|(flag, value)| value.map(|v| (flag, v))) {
             if !(0.0..1.0).contains(&value) {

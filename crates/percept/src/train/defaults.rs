@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub pretrained: Option<&'static Pretrained>,
     /// Share of the training images that is held out where nothing was asked for.
     pub validation: f64,
+    /// The last stage of fine-tuning where nothing was asked for.
+    pub stage: u8,
     /// Images to train on.
     pub train_images: usize,
     /// Whether a mirrored image is still the same thing.
@@ -137,7 +139,7 @@ fn of_model(facts: &Facts) -> Defaults {
         },
         // What fine-tuning does to training images: photographs show their subjects large and small, to either side.
         _ if facts.pretrained.is_some() => Defaults {
-            epochs: rounds(10, 3),
+            epochs: rounds(6, 2),
             batch_size: 32,
             optimizer: OptimizerKind::AdamW,
             rates: Rates { learning_rate: 3e-4, momentum: 0.9, weight_decay: 0.01 },

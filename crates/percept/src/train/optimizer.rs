@@ -15,6 +15,11 @@ use crate::{
 const BETA2: f32 = 0.99;
 /// AdamW's share of Muon's learning rate, for what Muon does not update.
 const ADAMW_SHARE: f64 = 0.04;
+/// Share of the learning rate that the first layer of a pretrained network gets; layers between follow a geometric
+/// series. What early layers know is of use everywhere (Howard and Ruder 2018).
+const FIRST_LAYER: f64 = 0.1;
+/// Share of fine-tuning's steps over which layers join in, the last first.
+const UNFREEZING: f64 = 0.3;
 /// Iterations of Muon's orthogonalisation.
 const NEWTON_SCHULZ: usize = 4;
 
@@ -29,6 +34,8 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Longest gradient, over all parameters; 0 for any.
     pub gradient_clip: f64,
+    /// Where a pretrained network is fine-tuned, the steps of that: earlier layers then learn later and less.
+    pub fine_tuning: Option<u64>,
 }
 
 impl OptimizerConfig {
@@ -47,6 +54,7 @@ impl OptimizerConfig {
         Optimizer {
             rule: Rule { kind: self.kind, momentum: self.momentum as f32, weight_decay: self.weight_decay as f32 },
             clip: self.gradient_clip,
+            fine_tuning: self.fine_tuning,
             memory: memory.collect(),
             update: Vec::new(),
         }
@@ -57,6 +65,7 @@ impl OptimizerConfig {
 pub struct Optimizer {
     rule: Rule,
     clip: f64,
+    fine_tuning: Option<u64>,
     /// The tensors it remembers with: `velocity`, or `first` and `second` moments, in the graph's order.
     pub memory: Vec<[Vec<f32>; 2]>,
     /// Room for Muon's update.
@@ -81,10 +90,12 @@ impl Optimizer {
         // A gradient that may be clipped has to be known as a whole.
         let at_once = |spec: &ParameterSpec, clip: f64| clip == 0.0 && is_matrix(spec);
         let (rule, clip) = (self.rule, self.clip);
+        let shares = self.shares(step);
         let pairs = self.memory.iter_mut().zip(&network.graph().parameters).enumerate();
         let matrices = pairs.filter(|(_, (_, spec))| at_once(spec, clip));
-        let updates =
-            matrices.map(|(index, (memory, spec))| (index, rule.update(spec, memory, learning_rate, step))).collect();
+        let updates = matrices
+            .map(|(index, (memory, spec))| (index, rule.update(spec, memory, shares(index) * learning_rate, step)))
+            .collect();
         let outcome = network.learn_and_update(images, targets, loss, updates);
         self.clip(network);
         self.step_where(network, learning_rate, step, |spec| !at_once(spec, clip));
@@ -104,11 +115,13 @@ impl Optimizer {
         step: u64,
         is_wanted: impl Fn(&ParameterSpec) -> bool,
     ) {
+        let shares = self.shares(step);
         for (index, memory) in self.memory.iter_mut().enumerate() {
             let spec = &network.graph().parameters[index];
             if !spec.role.is_trained() || !is_wanted(spec) {
                 continue;
             }
+            let learning_rate = shares(index) * learning_rate;
             let (is_muon, outputs) = (self.rule.kind == OptimizerKind::Muon && is_filter(spec), spec.shape[0]);
             let update = (!is_muon).then(|| self.rule.update(spec, memory, learning_rate, step));
             let parameters = &mut network.parameters.0[index];
@@ -120,6 +133,17 @@ impl Optimizer {
                     muon_step(rate, momentum, outputs, parameters, gradients, &mut memory[0], &mut self.update);
                 }
             }
+        }
+    }
+
+    /// The share of the learning rate that each parameter gets at a step.
+    fn shares(&self, step: u64) -> impl Fn(usize) -> f64 + use<> {
+        let (steps, last) = (self.fine_tuning, self.memory.len().max(2) - 1);
+        move |index| {
+            let Some(steps) = steps else { return 1.0 };
+            let depth = index as f64 / last as f64;
+            let progress = step as f64 / steps.max(1) as f64;
+            if progress < UNFREEZING * (1.0 - depth) { 0.0 } else { FIRST_LAYER.powf(1.0 - depth) }
         }
     }
 
@@ -220,7 +244,7 @@ mod tests {
             let graph = model::build(name, &ModelConfig { input, classes: 3, hidden: 70, per_pixel }).unwrap();
             let mut parameters = Parameters::initialize(&graph, 3);
             parameters.get_mut(&graph, "normalize.deviation").unwrap().fill(60.0);
-            let config = OptimizerConfig { kind, momentum, weight_decay: 0.01, gradient_clip: 0.0 };
+            let config = OptimizerConfig { kind, momentum, weight_decay: 0.01, gradient_clip: 0.0, fine_tuning: None };
             let mut networks = [(); 2].map(|()| Network::new(graph.clone(), parameters.clone()));
             let mut optimizers = [(); 2].map(|()| config.init(&graph));
             for step in 0..3 {

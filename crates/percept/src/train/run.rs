@@ -12,25 +12,24 @@ use super::{
     config::{Preprocess, TrainConfig, TrainOptions},
     defaults::{self, Facts},
     events::{Event, Listener},
+    finetune,
     finish::{self, TrainOutcome},
-    finetune, prepare,
+    prepare,
     session::{self, End, Session},
 };
 use crate::{
     Error, Result,
     data::{self, Dataset, DatasetConfig, Source},
     files,
-    model::{self, Graph, ModelConfig, Parameters},
+    model::{self, Graph, ModelConfig, Parameters, fold},
     ops::Network,
-    weights::{
-        self,
-        pretrained::{PRETRAINED, Pretrained},
-    },
+    weights::pretrained::{self, PRETRAINED, Pretrained},
 };
 
 /// Images up to this side keep it where all have one size.
 const NATIVE: usize = 64;
-/// With fewer training images, folds of all of them judge better than the few that could be held out.
+/// With fewer training images, folds of all of them judge better than the few that could be held out, and a second stage
+/// could not be judged at all.
 const FEW_IMAGES: usize = 500;
 /// Smaller pictures are brought to this side.
 const LEAST_SIDE: usize = 8;
@@ -76,7 +75,7 @@ pub fn train(
 
     let tell_data = |event| listener(Event::Data(event));
     let mut source = Source::open(&wanted, &tell_data)?;
-    let Choice { model, image_size, pretrained, notes, validation } = choose(&options, &source)?;
+    let Choice { model, image_size, pretrained, stage, notes, validation } = choose(&options, &source)?;
     wanted.image_size = Some(image_size);
     wanted.validation = validation;
     let weights = match pretrained {
@@ -86,8 +85,10 @@ pub fn train(
             let report = |file: &str, done, total| {
                 listener(Event::Data(data::Event::Download { file: file.into(), done, total }));
             };
-            let places =
-                weights::pretrained::Places { file: options.weights.clone(), cache_dir: wanted.cache_dir.clone(), report: &report };
+            let places = pretrained::Places {
+                file: options.weights.clone(),
+                ..pretrained::Places::new(wanted.cache_dir.clone(), &report)
+            };
             Some(pretrained.load(&places)?)
         }
         None => None,
@@ -97,7 +98,7 @@ pub fn train(
     notes.into_iter().for_each(|note| listener(Event::Note(note)));
     listener(Event::Note(dataset.splits_note.clone()));
 
-    let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
+    let mut graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
     let facts = Facts {
         model: &model,
         convolutional: graph.is_convolutional(),
@@ -105,6 +106,7 @@ pub fn train(
         channels: dataset.shape.channels,
         pretrained,
         validation,
+        stage,
         train_images: dataset.train.len(),
         mirrors: dataset.mirrors,
     };
@@ -117,12 +119,19 @@ pub fn train(
             weights.fill(&graph, &mut parameters).inspect_err(|_| forget_if_empty(&run))?;
             let class_weights = session::class_weights(&config, &dataset);
             let cache = &wanted.cache_dir;
-            let found =
-                finetune::stage_one(&graph, &mut parameters, &dataset, &config, class_weights, cache, listener);
+            let found = finetune::stage_one(&graph, &mut parameters, &dataset, &config, class_weights, cache, listener);
             stage_one = Some(found.inspect_err(|_| forget_if_empty(&run))?);
-            config.steps = 0;
+            if config.stage < 2 {
+                config.steps = 0;
+            }
         }
         None => prepare::fit_to_data(&graph, &mut parameters, &dataset, config.seed),
+    }
+    let mut whole = None;
+    if config.stage == 2 {
+        let mut folded = fold::fold_norms(&graph, &parameters)?;
+        folded.0.freeze(config.freeze);
+        whole = Some((std::mem::replace(&mut graph, folded.0), std::mem::replace(&mut parameters, folded.1)));
     }
     let mut network = Network::new(graph, parameters);
     network.precision = config.precision.into();
@@ -131,7 +140,7 @@ pub fn train(
     }
 
     let mut deadline = None;
-    if let (Some(time), Place::New(_)) = (options.time, place) {
+    if let (Some(time), Place::New(_), 0 | 2) = (options.time, place, config.stage) {
         let plan = plan_time(&config, &dataset, &network, time, started).inspect_err(|_| forget_if_empty(&run))?;
         config.steps = plan.0;
         deadline = Some(plan.1);
@@ -149,6 +158,11 @@ pub fn train(
     let end = if session.config.steps > 0 { session.run(deadline, stop, listener)? } else { End::Done };
     if end == End::Interrupted {
         return Ok(TrainOutcome::interrupted(&run, &session));
+    }
+    if let Some((graph, mut parameters)) = whole {
+        session.keep_best();
+        fold::unfold_norms(&graph, &mut parameters, session.network.graph(), &session.network.parameters);
+        session.network = Network::new(graph, parameters);
     }
     if deadline.is_some() && session.config.stop_step.is_some() {
         write_config(&run, &session.config)?;
@@ -177,6 +191,8 @@ struct Choice {
     image_size: [usize; 2],
     /// The weights that it begins with.
     pretrained: Option<&'static Pretrained>,
+    /// The last stage of its fine-tuning.
+    stage: u8,
     /// Share of the training images held out for validation.
     validation: f64,
     /// Why, for what was not asked for.
@@ -199,7 +215,8 @@ fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
         }
     };
     let keeps_size = probe.uniform && median[0].max(median[1]) <= NATIVE;
-    let pretrained = pretrained(options, model, if keeps_size { options.image_size.or(Some(median)) } else { options.image_size })?;
+    let pretrained =
+        pretrained(options, model, if keeps_size { options.image_size.or(Some(median)) } else { options.image_size })?;
     let image_size = options.image_size.unwrap_or_else(|| {
         if let Some(pretrained) = pretrained {
             return [pretrained.side; 2];
@@ -214,9 +231,11 @@ fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
         ));
         [side, side]
     });
-    let is_small = pretrained.is_some() && probe.train.is_some_and(|images| images < FEW_IMAGES);
-    let validation = options.validation.unwrap_or(if is_small { 0.0 } else { defaults::VALIDATION });
-    Ok(Choice { model: model.name.into(), image_size, pretrained, validation, notes })
+    let is_small = probe.train.is_some_and(|images| images < FEW_IMAGES);
+    let stage = options.stage.unwrap_or(if is_small { 1 } else { 2 });
+    let by_folds = pretrained.is_some() && is_small && stage == 1;
+    let validation = options.validation.unwrap_or(if by_folds { 0.0 } else { defaults::VALIDATION });
+    Ok(Choice { model: model.name.into(), image_size, pretrained, stage, validation, notes })
 }
 
 /// The weights that a model begins with: those of a model that has no other use, or that of larger pictures.

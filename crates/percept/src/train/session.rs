@@ -165,7 +165,7 @@ impl<'a> Session<'a> {
         Ok(End::Done)
     }
 
-    /// Opens the history with what stage 1 of fine-tuning found.
+    /// Opens the history with what stage 1 of fine-tuning found: stage 2 has to be better, or it is what stays.
     pub fn note_stage_one(&mut self, found: &StageOne) {
         let scores = Evaluation::new(&found.held.logits, &found.held.labels, self.dataset.classes.len(), 1.0).scores;
         self.progress.history.push(HistoryRow {
@@ -179,6 +179,10 @@ impl<'a> Session<'a> {
             validation_top5: scores.top5,
             learning_rate: 0.0,
         });
+        if !self.dataset.validation.is_empty() {
+            self.progress.best = Some(0);
+            self.best = Some(self.network.parameters.clone());
+        }
     }
 
     /// Steps in which every image is seen about once.
@@ -321,7 +325,8 @@ impl<'a> Session<'a> {
 
     /// Puts the parameters to keep into the network: the best on validation, else the last.
     pub fn keep_best(&mut self) {
-        if let Some(best) = self.best.take().or_else(|| self.average.take()) {
+        let average = self.average.take();
+        if let Some(best) = self.best.take().or(average) {
             self.network.parameters = best;
         }
     }
@@ -365,6 +370,7 @@ fn optimizer_config(config: &TrainConfig) -> OptimizerConfig {
         momentum: config.momentum,
         weight_decay: config.weight_decay,
         gradient_clip: config.gradient_clip,
+        fine_tuning: (config.stage == 2).then_some(config.steps),
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Tensors, String> {
 
 fn read_archive(bytes: &[u8]) -> Result<Tensors, String> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
-    let pickle = archive.file_names().filter_map(Result::ok).find(|name| name.ends_with("/data.pkl")).map(Cow::into_owned);
+    let pickle =
+        archive.file_names().filter_map(Result::ok).find(|name| name.ends_with("/data.pkl")).map(Cow::into_owned);
     let pickle = pickle.ok_or("it is an archive without data.pkl")?;
     let folder = pickle.trim_end_matches("data.pkl").to_string();
     let mut entry = |name: &str, most: usize| -> Result<Vec<u8>, String> {

@@ -149,6 +149,7 @@ fn a_data_folder_that_is_not_there_is_an_error() {
         cache_dir: root.path().into(),
         image_size: None,
         fit: Default::default(),
+        filter: Default::default(),
         bad_images: Default::default(),
         validation: 0.0,
         test: 0.0,

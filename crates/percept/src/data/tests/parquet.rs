@@ -84,7 +84,7 @@ fn reads_rows_across_groups_and_pages() {
     for (sample, seed) in every_seventh.iter().zip([0, 7, 14, 21]) {
         assert_eq!(bytes_of(&sample.picture), png(seed));
     }
-    assert_eq!(probe(&source).unwrap().total, Some(25));
+    assert_eq!(probe(&source).unwrap().train, Some(25));
     let dataset = Dataset::open(&place.config_of(&place.root().join("pets.parquet")), &place.listen()).unwrap();
     assert_eq!(dataset.len(), 25);
 }

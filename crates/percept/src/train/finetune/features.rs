@@ -105,7 +105,9 @@ impl Extraction<'_> {
             let plain = Augmentation::default();
             batch.fill(&all, images, if view == 0 { &plain } else { self.augmentation }, moment)?;
             let shown = batch.pixels.chunks_exact(shape.len()).enumerate();
-            shown.for_each(|(image, from)| pixels[(image * views + view) * shape.len()..][..shape.len()].copy_from_slice(from));
+            shown.for_each(|(image, from)| {
+                pixels[(image * views + view) * shape.len()..][..shape.len()].copy_from_slice(from)
+            });
         }
         Ok(pixels)
     }

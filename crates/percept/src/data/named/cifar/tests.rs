@@ -3,8 +3,8 @@ use std::time::Instant;
 use flate2::{Compression, write::GzEncoder};
 
 use super::*;
-use crate::pickle::tests::python2_batch;
 use crate::data::named::open_path;
+use crate::pickle::tests::python2_batch;
 
 /// One image: every red is `label`, every green 100, and the blues count.
 fn planes(label: u8) -> Vec<u8> {
