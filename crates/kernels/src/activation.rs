@@ -15,6 +15,8 @@ pub enum Activation {
     Relu6,
     /// x min(max(x + 3, 0), 6) / 6 (Howard et al., 2019, "Searching for MobileNetV3").
     HardSwish,
+    /// min(max(x + 3, 0), 6) / 6: the gate of the same paper.
+    HardSigmoid,
     /// x / (1 + e^-x), also called swish: within 3e-7 |x| of the exact value.
     Silu,
     /// x Φ(x), the form with the error function (not its tanh approximation): within 3e-7 |x| of the exact value, by
@@ -40,6 +42,10 @@ macro_rules! for_activation {
             }
             crate::Activation::HardSwish => {
                 type $function = crate::activation::HardSwish;
+                $work
+            }
+            crate::Activation::HardSigmoid => {
+                type $function = crate::activation::HardSigmoid;
                 $work
             }
             crate::Activation::Silu => {
@@ -105,7 +111,7 @@ fn activate_body<const M: bool>(activation: Activation, input: &[f32], output: &
 }
 
 /// Multiplies `gradient` by the derivative of the activation at `input`. Where the derivative is 0, so is the result,
-/// whatever the gradient was, with ReLU and ReLU6.
+/// whatever the gradient was, with ReLU, ReLU6 and the hard sigmoid.
 pub fn activate_gradient(activation: Activation, input: &[f32], gradient: &mut [f32]) {
     assert_len("the gradient", gradient.len(), input.len());
     let isa = Isa::current();
@@ -168,6 +174,7 @@ pub(crate) struct Identity;
 pub(crate) struct Relu;
 pub(crate) struct Relu6;
 pub(crate) struct HardSwish;
+pub(crate) struct HardSigmoid;
 pub(crate) struct Silu;
 pub(crate) struct Gelu;
 
@@ -208,15 +215,24 @@ impl Function for Relu6 {
 impl Function for HardSwish {
     #[inline(always)]
     fn value<const M: bool>(x: f32) -> f32 {
-        let share = (x + 3.0) * (1.0 / 6.0);
-        let share = if share < 0.0 { 0.0 } else { share };
-        x * if share > 1.0 { 1.0 } else { share }
+        x * hard_sigmoid_of(x)
     }
     #[inline(always)]
     fn gradient<const M: bool>(x: f32, gradient: f32) -> f32 {
         let slope = multiply_add::<M>(x, 1.0 / 3.0, 0.5);
         let slope = if x <= -3.0 { 0.0 } else { slope };
         gradient * if x >= 3.0 { 1.0 } else { slope }
+    }
+}
+
+impl Function for HardSigmoid {
+    #[inline(always)]
+    fn value<const M: bool>(x: f32) -> f32 {
+        hard_sigmoid_of(x)
+    }
+    #[inline(always)]
+    fn gradient<const M: bool>(x: f32, gradient: f32) -> f32 {
+        if x <= -3.0 || x >= 3.0 { 0.0 } else { gradient * (1.0 / 6.0) }
     }
 }
 
@@ -247,6 +263,14 @@ impl Function for Gelu {
 #[inline(always)]
 fn relu_of(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+/// Comparisons that keep a NaN, as above.
+#[inline(always)]
+fn hard_sigmoid_of(x: f32) -> f32 {
+    let share = (x + 3.0) * (1.0 / 6.0);
+    let share = if share < 0.0 { 0.0 } else { share };
+    if share > 1.0 { 1.0 } else { share }
 }
 
 /// 1 / (1 + e^-x) and 1 less that, of e^-|x|, which is 1 at most.

@@ -19,6 +19,7 @@
 mod activation;
 mod arch;
 mod conv;
+mod gate;
 mod gemm;
 mod isa;
 mod lanes;
@@ -39,12 +40,14 @@ pub use conv::{
     Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_statistics,
 };
+pub use gate::{channel_gate, channel_gate_gradient};
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;
 pub use linear::{LinearInput, linear, linear_input_gradient, linear_weight_gradient, linear_weight_update};
 pub use loss::{Targets, softmax, softmax_cross_entropy};
 pub use norm::{
     batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums,
+    layer_norm, layer_norm_gradient,
 };
 pub use optimizer::{AdamW, Sgd, Update, average, newton_schulz, scale, square_sum};
 pub use pixels::normalize;

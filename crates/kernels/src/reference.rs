@@ -214,6 +214,7 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
         Activation::HardSwish if x <= -3.0 => 0.0,
         Activation::HardSwish if x >= 3.0 => x,
         Activation::HardSwish => x * (x + 3.0) / 6.0,
+        Activation::HardSigmoid => ((x + 3.0) / 6.0).clamp(0.0, 1.0),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
     }
@@ -230,6 +231,8 @@ pub fn slope(activation: Activation, x: f64) -> f64 {
         Activation::HardSwish if x <= -3.0 => 0.0,
         Activation::HardSwish if x >= 3.0 => 1.0,
         Activation::HardSwish => (2.0 * x + 3.0) / 6.0,
+        Activation::HardSigmoid if x <= -3.0 || x >= 3.0 => 0.0,
+        Activation::HardSigmoid => 1.0 / 6.0,
         Activation::Silu => {
             let logistic = 1.0 / (1.0 + (-x).exp());
             logistic * (1.0 + x * (1.0 - logistic))
@@ -322,6 +325,91 @@ pub fn batch_norm_gradient<T: Number>(
         scale_gradient[channel] = T::write(product);
         shift_gradient[channel] = T::write(sum);
     }
+}
+
+/// Mean of a row, and one over the root of its variance and epsilon.
+fn measure_row<T: Number>(row: &[T], epsilon: f32) -> [f64; 2] {
+    let count = row.len() as f64;
+    let mean = row.iter().map(|x| x.read()).sum::<f64>() / count;
+    let variance = row.iter().map(|x| (x.read() - mean).powi(2)).sum::<f64>() / count;
+    [mean, 1.0 / (variance + f64::from(epsilon)).sqrt()]
+}
+
+/// [`crate::layer_norm`].
+pub fn layer_norm<T: Number>(shape: &NormShape, input: &[T], scale: &[T], shift: &[T], epsilon: f32, output: &mut [T]) {
+    for (input, output) in input.chunks_exact(shape.channels).zip(output.chunks_exact_mut(shape.channels)) {
+        let [mean, factor] = measure_row(input, epsilon);
+        for channel in 0..shape.channels {
+            let normal = (input[channel].read() - mean) * factor;
+            output[channel] = T::write(normal * scale[channel].read() + shift[channel].read());
+        }
+    }
+}
+
+/// [`crate::layer_norm_gradient`].
+#[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a norm's gradient")]
+pub fn layer_norm_gradient<T: Number>(
+    shape: &NormShape,
+    input: &[T],
+    scale: &[T],
+    epsilon: f32,
+    output_gradient: &[T],
+    input_gradient: &mut [T],
+    scale_gradient: &mut [T],
+    shift_gradient: &mut [T],
+) {
+    let channels = shape.channels;
+    let mut sums = vec![0.0; 2 * channels];
+    for row in 0..shape.rows {
+        let place = row * channels;
+        let [mean, factor] = measure_row(&input[place..place + channels], epsilon);
+        let normal = |channel: usize| (input[place + channel].read() - mean) * factor;
+        let gradient = |channel: usize| output_gradient[place + channel].read() * scale[channel].read();
+        let average = (0..channels).map(gradient).sum::<f64>() / channels as f64;
+        let product = (0..channels).map(|c| gradient(c) * normal(c)).sum::<f64>() / channels as f64;
+        for channel in 0..channels {
+            let centred = gradient(channel) - average - normal(channel) * product;
+            input_gradient[place + channel] = T::write(centred * factor);
+            sums[channel] += output_gradient[place + channel].read() * normal(channel);
+            sums[channels + channel] += output_gradient[place + channel].read();
+        }
+    }
+    store(&sums[..channels], scale_gradient);
+    store(&sums[channels..], shift_gradient);
+}
+
+/// [`crate::channel_gate`].
+pub fn channel_gate<T: Number>(
+    batch: usize,
+    pixels: usize,
+    channels: usize,
+    input: &[T],
+    gate: &[T],
+    output: &mut [T],
+) {
+    for (row, channel) in (0..batch * pixels).flat_map(|row| (0..channels).map(move |channel| (row, channel))) {
+        let (place, factor) = (row * channels + channel, gate[row / pixels * channels + channel]);
+        output[place] = T::write(input[place].read() * factor.read());
+    }
+}
+
+/// [`crate::channel_gate_gradient`].
+pub fn channel_gate_gradient<T: Number>(
+    batch: usize,
+    pixels: usize,
+    channels: usize,
+    input: &[T],
+    gate: &[T],
+    gradient: &mut [T],
+    gate_gradient: &mut [T],
+) {
+    let mut sums = vec![0.0; batch * channels];
+    for (row, channel) in (0..batch * pixels).flat_map(|row| (0..channels).map(move |channel| (row, channel))) {
+        let (place, of_gate) = (row * channels + channel, row / pixels * channels + channel);
+        sums[of_gate] += input[place].read() * gradient[place].read();
+        gradient[place] = T::write(gradient[place].read() * gate[of_gate].read());
+    }
+    store(&sums, gate_gradient);
 }
 
 /// [`crate::max_pool`].

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
     Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, PreparedConv, Targets,
-    batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
-    conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
-    max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
+    batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_gate, channel_gate_gradient, channel_sums, conv2d,
+    conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics, gemm, layer_norm,
+    layer_norm_gradient, linear, linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient,
+    newton_schulz, normalize, softmax_cross_entropy, square_sum,
 };
 
 /// The system's allocator, which remembers the largest request.
@@ -117,6 +118,10 @@ impl Work {
             first,
             second,
         );
+        layer_norm(&norm, input, scale, shift, 1e-6, output);
+        layer_norm_gradient(&norm, input, scale, 1e-6, gradient, output, first, second);
+        channel_gate(1, 2000, 30, input, scale, output);
+        channel_gate_gradient(1, 2000, 30, input, scale, output, first);
         channel_sums(2000, 30, input, first);
         square_sum(input);
         let pool = PoolShape::new([4, 32, 32, 10], 3, 2, 1).expect("a shape");

@@ -14,14 +14,14 @@ const WIDE: usize = 64;
 const BLOCKS: usize = 128;
 
 /// Wide rows whose sums stay in f32.
-const F32_ROWS: usize = 64;
+pub(super) const F32_ROWS: usize = 64;
 
 /// How rows are widened and cut into blocks. It depends on the shape alone.
 #[derive(Clone, Copy)]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     pub(super) channels: usize,
     /// Values in a wide row: a multiple of the channels.
-    pub(super) wide: usize,
+    pub(crate) wide: usize,
     /// Values of the whole matrix, and in a block: a multiple of `wide`.
     length: usize,
     block: usize,
@@ -29,7 +29,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// `channels` is 1 at least.
-    pub(super) fn new(rows: usize, channels: usize) -> Self {
+    pub(crate) fn new(rows: usize, channels: usize) -> Self {
         let wide = channels * WIDE.div_ceil(channels);
         let length = rows * channels;
         let block = CHUNK.max(length.div_ceil(BLOCKS)).next_multiple_of(wide);
@@ -42,7 +42,7 @@ impl Blocks {
     }
 
     /// What belongs to the channels, repeated to the width of a wide row.
-    pub(super) fn widen(&self, values: &[f32]) -> Scratch {
+    pub(crate) fn widen(&self, values: &[f32]) -> Scratch {
         let mut wide = Scratch::take(self.wide);
         wide.chunks_exact_mut(self.channels).for_each(|part| part.copy_from_slice(values));
         wide
@@ -50,25 +50,38 @@ impl Blocks {
 
     /// The rows of each block.
     pub(super) fn rows(&self) -> impl Iterator<Item = usize> {
-        let count = self.length.div_ceil(self.block);
-        (0..count).map(|index| self.range(index).len() / self.channels)
+        (0..self.count()).map(|index| self.range(index).len() / self.channels)
     }
 
-    /// Lets `sum` fill `quantities x channels` sums for each block's values, on all threads: `[blocks, quantities,
-    /// channels]`.
-    pub(super) fn gather(
+    /// Blocks of a matrix.
+    pub(crate) fn count(&self) -> usize {
+        self.length.div_ceil(self.block)
+    }
+
+    /// Runs `task(matrix, block, values)` on all threads for each block of `matrices` matrices that lie one after the
+    /// other; blocks and values are counted over all of them.
+    pub(crate) fn for_each(&self, matrices: usize, task: impl Fn(usize, usize, Range<usize>) + Sync + Send) {
+        let count = self.count();
+        for_each(matrices * count, |index| {
+            let (matrix, range) = (index / count, self.range(index % count));
+            task(matrix, index, matrix * self.length + range.start..matrix * self.length + range.end);
+        });
+    }
+
+    /// Lets `sum(matrix, values, sums)` fill `quantities x channels` sums for each block, as [`Blocks::for_each`] runs
+    /// them: `[matrices, blocks, quantities, channels]`.
+    pub(crate) fn gather(
         &self,
+        matrices: usize,
         quantities: usize,
-        sum: impl Fn(Range<usize>, &mut [f64]) + Sync + Send,
+        sum: impl Fn(usize, Range<usize>, &mut [f64]) + Sync + Send,
     ) -> DoubleScratch {
-        let count = self.length.div_ceil(self.block);
         let each = quantities * self.channels;
-        let mut sums = DoubleScratch::take(count * each);
+        let mut sums = DoubleScratch::take(matrices * self.count() * each);
         let shared = SharedMut::new(&mut sums);
-        for_each(count, |index| {
+        self.for_each(matrices, |matrix, block, range| {
             // SAFETY: each task has the sums of a block of its own.
-            let sums = unsafe { shared.range(index * each..(index + 1) * each) };
-            sum(self.range(index), sums);
+            sum(matrix, range, unsafe { shared.range(block * each..(block + 1) * each) });
         });
         sums
     }
@@ -78,10 +91,19 @@ impl Blocks {
     }
 }
 
+/// The sums of `blocks x length` numbers over the blocks, in their order.
+pub(crate) fn add_up(blocks: &[f64], length: usize) -> DoubleScratch {
+    let mut totals = DoubleScratch::zeros(length);
+    for block in blocks.chunks_exact(length) {
+        totals.iter_mut().zip(block).for_each(|(total, sum)| *total += sum);
+    }
+    totals
+}
+
 /// Adds up what `term` makes of each value (of `S` matrices, with `P` parameters of its channel): `totals` is `[Q,
 /// channels]`. The parameters are as wide as a wide row.
 #[inline(always)]
-pub(super) fn sum_columns<const Q: usize, const S: usize, const P: usize>(
+pub(crate) fn sum_columns<const Q: usize, const S: usize, const P: usize>(
     channels: usize,
     wide: usize,
     values: [&[f32]; S],

@@ -1,17 +1,20 @@
-//! Batch normalisation fused with the activation that follows it, and sums over rows.
+//! Batch normalisation fused with the activation that follows it, and sums over rows; layer normalisation in `layer`.
 //!
 //! Rows are cut into blocks of a fixed size. Within one, sums gather in f32 for a few rows, then in f64, and of values less those of
 //! the block's first row, so that a large mean costs no digits; the blocks are combined in their order (Chan, Golub and
 //! LeVeque, 1979).
 
-mod columns;
+pub(crate) mod columns;
+mod layer;
+
+pub use layer::{layer_norm, layer_norm_gradient};
 
 use crate::activation::{Activation, Function, for_activation};
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::for_each_chunk;
 use crate::scratch::{DoubleScratch, Scratch};
 use crate::{Isa, NormShape, assert_len};
-use columns::{Blocks, sum_columns};
+use columns::{Blocks, add_up, sum_columns};
 
 /// `sums[channel] = Σ values[.., channel]` over `rows` rows, in a fixed order: the gradient of a bias.
 pub fn channel_sums(rows: usize, channels: usize, values: &[f32], sums: &mut [f32]) {
@@ -21,7 +24,7 @@ pub fn channel_sums(rows: usize, channels: usize, values: &[f32], sums: &mut [f3
         return;
     }
     let (isa, blocks) = (Isa::current(), Blocks::new(rows, channels));
-    let partial = blocks.gather(1, |range, sums| plain_sums(isa, channels, blocks.wide, &values[range], sums));
+    let partial = blocks.gather(1, 1, |_, range, sums| plain_sums(isa, channels, blocks.wide, &values[range], sums));
     let totals = add_up(&partial, channels);
     sums.iter_mut().zip(&*totals).for_each(|(sum, &total)| *sum = total as f32);
 }
@@ -31,15 +34,6 @@ per_isa!(fn plain_sums = plain_sums_body(channels: usize, wide: usize, values: &
 #[inline(always)]
 fn plain_sums_body<const M: bool>(channels: usize, wide: usize, values: &[f32], sums: &mut [f64]) {
     sum_columns(channels, wide, [values], [], sums, |[x], []| [x]);
-}
-
-/// The sums of `blocks x length` numbers over the blocks, in their order.
-fn add_up(blocks: &[f64], length: usize) -> DoubleScratch {
-    let mut totals = DoubleScratch::zeros(length);
-    for block in blocks.chunks_exact(length) {
-        totals.iter_mut().zip(block).for_each(|(total, sum)| *total += sum);
-    }
-    totals
 }
 
 /// `output = activation((input - mean) / sqrt(variance + epsilon) * scale + shift)` with the mean and the biased variance of
@@ -112,7 +106,7 @@ fn inverse_deviation(variance: f32, epsilon: f32) -> f64 {
 /// Mean and biased variance of each channel.
 fn measure(isa: Isa, blocks: &Blocks, input: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let channels = blocks.channels;
-    let partial = blocks.gather(2, |range, sums| {
+    let partial = blocks.gather(1, 2, |_, range, sums| {
         let values = &input[range];
         let first = blocks.widen(&values[..channels]);
         moments(isa, channels, blocks.wide, values, &first, sums);
@@ -286,7 +280,7 @@ pub fn batch_norm_gradient(
     let factor = factors(scale, variance, epsilon);
     let wide = [mean, &factor, shift].map(|values| blocks.widen(values));
     let wide = wide.each_ref().map(|values| &**values);
-    let partial = blocks.gather(2, |range, sums| {
+    let partial = blocks.gather(1, 2, |_, range, sums| {
         let values = [&input[range.clone()], &output_gradient[range]];
         gradient_sums(isa, activation, channels, values, wide, sums);
     });

@@ -4,11 +4,12 @@
 use percept_kernels::{Activation, ConvShape, Isa, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
 
 /// Every activation.
-pub const ACTIVATIONS: [Activation; 6] = [
+pub const ACTIVATIONS: [Activation; 7] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Relu6,
     Activation::HardSwish,
+    Activation::HardSigmoid,
     Activation::Silu,
     Activation::Gelu,
 ];

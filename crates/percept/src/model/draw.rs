@@ -176,10 +176,10 @@ fn colour(op: &Op) -> &'static str {
         Op::Input | Op::Normalize { .. } => "#eef2f6",
         Op::Conv2d { .. } => "#dbeafe",
         Op::Linear => "#e0e7ff",
-        Op::BatchNorm { .. } => "#dcfce7",
-        Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => "#fef9c3",
+        Op::BatchNorm { .. } | Op::LayerNorm { .. } => "#dcfce7",
+        Op::Relu | Op::Relu6 | Op::HardSwish | Op::HardSigmoid | Op::Silu | Op::Gelu => "#fef9c3",
         Op::MaxPool { .. } | Op::GlobalAveragePool | Op::GlobalMaxPool => "#ffedd5",
-        Op::Add | Op::Flatten | Op::Scale(_) => "#f5f5f4",
+        Op::Add | Op::Gate | Op::LayerScale | Op::Flatten | Op::Scale(_) => "#f5f5f4",
     }
 }
 

@@ -126,7 +126,7 @@ fn norm(graph: &mut Graph, name: &str, input: Value) -> Value {
 }
 
 /// Scaled channels as a multiple of 8, at most a tenth below.
-fn whole_channels(channels: usize, factor: f64) -> usize {
+pub(super) fn whole_channels(channels: usize, factor: f64) -> usize {
     let scaled = channels as f64 * factor;
     let rounded = ((scaled + 4.0) / 8.0) as usize * 8;
     if (rounded as f64) < 0.9 * scaled { rounded + 8 } else { rounded.max(8) }

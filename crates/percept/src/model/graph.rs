@@ -99,18 +99,29 @@ pub enum Op {
         /// What is added to the variance before its root is taken.
         epsilon: f32,
     },
+    /// Normalisation over the channels of each pixel (Ba, Kiros and Hinton 2016).
+    LayerNorm {
+        /// What is added to the variance before its root is taken.
+        epsilon: f32,
+    },
+    /// A trained factor for each channel (Touvron et al. 2021).
+    LayerScale,
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
     /// `x min(max(x + 3, 0), 6) / 6` (Howard et al. 2019).
     HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6` (Howard et al. 2019).
+    HardSigmoid,
     /// `x / (1 + e^-x)`, also called swish.
     Silu,
     /// Gaussian error linear unit (Hendrycks and Gimpel 2016).
     Gelu,
     /// Sum of two inputs.
     Add,
+    /// A feature map times a vector, which has a factor for each of its channels (Hu et al. 2018).
+    Gate,
     /// Largest value of each window.
     MaxPool {
         /// Side of the window.
@@ -151,12 +162,16 @@ impl Op {
                 label
             }
             Self::BatchNorm { .. } => "batch norm".into(),
+            Self::LayerNorm { .. } => "layer norm".into(),
+            Self::LayerScale => "layer scale".into(),
             Self::Relu => "relu".into(),
             Self::Relu6 => "relu6".into(),
             Self::HardSwish => "hard swish".into(),
+            Self::HardSigmoid => "hard sigmoid".into(),
             Self::Silu => "silu".into(),
             Self::Gelu => "gelu".into(),
             Self::Add => "add".into(),
+            Self::Gate => "gate".into(),
             Self::MaxPool { kernel, stride, .. } => format!("max pool {kernel}x{kernel} / {stride}"),
             Self::GlobalAveragePool => "global average pool".into(),
             Self::GlobalMaxPool => "global max pool".into(),
@@ -173,7 +188,7 @@ impl Op {
 
     /// Whether it bends every value by itself.
     pub fn is_activation(&self) -> bool {
-        matches!(self, Self::Relu | Self::Relu6 | Self::HardSwish | Self::Silu | Self::Gelu)
+        matches!(self, Self::Relu | Self::Relu6 | Self::HardSwish | Self::HardSigmoid | Self::Silu | Self::Gelu)
     }
 }
 
@@ -184,7 +199,7 @@ pub enum Role {
     Weight,
     /// Biases and the shift of a norm: updated, never decayed.
     Bias,
-    /// The scale of a norm: updated, never decayed.
+    /// The scale of a norm, and layer scale: updated, never decayed.
     Scale,
     /// Running statistics of a norm: updated by the forward pass.
     Statistic,
@@ -206,6 +221,10 @@ pub enum Init {
     Zeros,
     /// All one.
     Ones,
+    /// All this.
+    Constant(f32),
+    /// Normal with this deviation.
+    Normal(f32),
     /// Normal with deviation `sqrt(2 / fan_out)` (He et al. 2015, as torchvision's ResNets).
     KaimingNormalFanOut,
     /// Uniform within `1 / sqrt(fan_in)` (torch's default for linear and convolution layers).
@@ -311,23 +330,43 @@ impl Graph {
         (graph, normalized)
     }
 
+    /// Refuses images that are smaller than the network's stride, of which it would see less than one place.
+    ///
+    /// # Errors
+    /// A side of the input below `stride`.
+    pub fn require_side(&self, stride: usize) -> Result<()> {
+        match self.input.height.min(self.input.width) {
+            side if side < stride => {
+                Err(self.refuse("images", &format!("a stride of {stride} needs sides of {stride} at least")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a plain convolution without bias. `init` sets its weights.
     pub fn conv2d(&mut self, name: &str, input: Value, filters: usize, window: Window, init: Init) -> Result<Value> {
         self.convolution(name, input, Convolution::new(filters, window), init)
     }
 
-    /// Adds a convolution of any kind. `init` sets its weights; a bias begins at zero.
+    /// Adds a convolution of any kind. `init` sets its weights; a bias begins at zero. A vector is an image of one pixel,
+    /// which kernels of 1x1 fit and make a vector of.
     pub fn convolution(&mut self, name: &str, input: Value, convolution: Convolution, init: Init) -> Result<Value> {
         let Convolution { filters, kernel, stride, padding, dilation, groups, bias } = convolution;
-        let Shape::Map { channels, height, width } = self.nodes[input].shape else {
-            return Err(self.refuse(name, "a convolution needs a feature map"));
+        let (channels, height, width) = match self.nodes[input].shape {
+            Shape::Map { channels, height, width } => (channels, height, width),
+            // The order of a flattened map's features differs between memory and files; only linear layers know.
+            Shape::Vector(channels) if kernel == 1 && self.nodes[input].op != Op::Flatten => (channels, 1, 1),
+            Shape::Vector(_) => return Err(self.refuse(name, "a convolution needs a feature map")),
         };
         if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
             let why = format!("{channels} channels and {filters} filters cannot both be cut into {groups} groups");
             return Err(self.refuse(name, &why));
         }
         let (height, width) = self.slide(name, [height, width], kernel, stride, padding, dilation)?;
-        let shape = Shape::Map { channels: filters, height, width };
+        let shape = match self.nodes[input].shape {
+            Shape::Map { .. } => Shape::Map { channels: filters, height, width },
+            Shape::Vector(_) => Shape::Vector(filters),
+        };
         let seen = channels / groups;
         let multiply_adds = (shape.len() * seen * kernel * kernel) as u64;
         let op = Op::Conv2d { kernel, stride, padding, dilation, groups, bias };
@@ -358,6 +397,24 @@ impl Graph {
         node
     }
 
+    /// Adds a norm over the channels of each pixel.
+    pub fn layer_norm(&mut self, name: &str, input: Value, epsilon: f32) -> Value {
+        let shape = self.nodes[input].shape;
+        let node = self.push(name, Op::LayerNorm { epsilon }, vec![input], shape, shape.len() as u64);
+        let features = vec![shape.channels()];
+        self.parameter(node, "weight", features.clone(), Layout::Plain, Role::Scale, Init::Ones);
+        self.parameter(node, "bias", features, Layout::Plain, Role::Bias, Init::Zeros);
+        node
+    }
+
+    /// Adds a trained factor for each channel, `<name>.gamma`.
+    pub fn layer_scale(&mut self, name: &str, input: Value, init: Init) -> Value {
+        let shape = self.nodes[input].shape;
+        let node = self.push(name, Op::LayerScale, vec![input], shape, shape.len() as u64);
+        self.parameter(node, "gamma", vec![shape.channels()], Layout::Plain, Role::Scale, init);
+        node
+    }
+
     /// Adds `max(x, 0)`.
     pub fn relu(&mut self, name: &str, input: Value) -> Value {
         self.push(name, Op::Relu, vec![input], self.nodes[input].shape, 0)
@@ -371,6 +428,11 @@ impl Graph {
     /// Adds `x min(max(x + 3, 0), 6) / 6`.
     pub fn hard_swish(&mut self, name: &str, input: Value) -> Value {
         self.push(name, Op::HardSwish, vec![input], self.nodes[input].shape, 0)
+    }
+
+    /// Adds `min(max(x + 3, 0), 6) / 6`.
+    pub fn hard_sigmoid(&mut self, name: &str, input: Value) -> Value {
+        self.push(name, Op::HardSigmoid, vec![input], self.nodes[input].shape, 0)
     }
 
     /// Adds `x / (1 + e^-x)`.
@@ -390,6 +452,15 @@ impl Graph {
             return Err(self.refuse(name, &format!("cannot add {a} and {b}")));
         }
         Ok(self.push(name, Op::Add, vec![left, right], a, 0))
+    }
+
+    /// Adds the product of a feature map and a vector with a factor for each of its channels.
+    pub fn gate(&mut self, name: &str, map: Value, factors: Value) -> Result<Value> {
+        let (shape, vector) = (self.nodes[map].shape, self.nodes[factors].shape);
+        if vector != Shape::Vector(shape.channels()) {
+            return Err(self.refuse(name, &format!("{vector} has no factor for each channel of {shape}")));
+        }
+        Ok(self.push(name, Op::Gate, vec![map, factors], shape, shape.len() as u64))
     }
 
     /// Adds a max pooling.

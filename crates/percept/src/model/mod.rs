@@ -1,11 +1,13 @@
 //! The models: one table, a file per family. A model is a [`Graph`]; it knows no data, no files and no training.
 
 mod cnn;
+mod convnext;
 pub mod draw;
 mod efficientnet;
 pub mod fold;
 pub mod graph;
 mod linear;
+mod mobilenet;
 pub mod parameters;
 mod resnet;
 
@@ -43,7 +45,7 @@ pub struct Model {
 }
 
 /// Every model, from the simplest on.
-pub const MODELS: [Model; 11] = [
+pub const MODELS: [Model; 13] = [
     Model {
         name: "softmax",
         summary: "softmax regression: one linear layer on the pixels",
@@ -120,6 +122,20 @@ pub const MODELS: [Model; 11] = [
         side: 260,
         has_small_stem: false,
         build: |config| efficientnet::efficientnet_lite(&efficientnet::LITE2, config),
+    },
+    Model {
+        name: "mobilenet_v3_large",
+        summary: "depthwise convolutions and gates, for small devices",
+        side: 224,
+        has_small_stem: false,
+        build: mobilenet::mobilenet_v3_large,
+    },
+    Model {
+        name: "convnext_tiny",
+        summary: "7x7 depthwise convolutions, layer norms and GELU",
+        side: 224,
+        has_small_stem: false,
+        build: convnext::convnext_tiny,
     },
 ];
 

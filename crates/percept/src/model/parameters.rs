@@ -45,6 +45,8 @@ fn begin(spec: &ParameterSpec, random: &mut ChaCha8Rng) -> Vec<f32> {
     match spec.init {
         Init::Zeros | Init::Whitening => vec![0.0; count],
         Init::Ones => vec![1.0; count],
+        Init::Constant(value) => vec![value; count],
+        Init::Normal(deviation) => (0..count).map(|_| deviation * normal(random)).collect(),
         Init::UniformFanIn => uniform(1.0 / (fan_in as f32).sqrt()),
         Init::Dirac => {
             let mut values = uniform(1.0 / (fan_in as f32).sqrt());
@@ -186,19 +188,23 @@ mod tests {
     }
 
     #[test]
-    fn names_and_shapes_are_torchvisions() {
+    fn names_and_shapes_are_torchvisions_and_timms() {
         let input = ImageShape { height: 224, width: 224, channels: 3 };
         let config = ModelConfig { input, classes: 1000, hidden: 0, per_pixel: false };
         // Parameters without the normalisation's and the running statistics, as torchvision's documentation lists them.
-        for (name, count, tensors) in
-            [("resnet18", 11_689_512, 122), ("resnet34", 21_797_672, 218), ("resnet50", 25_557_032, 320)]
-        {
+        for (name, count, tensors, one) in [
+            ("resnet18", 11_689_512, 122, "layer2.0.downsample.1.running_var"),
+            ("resnet34", 21_797_672, 218, "layer2.0.downsample.1.running_var"),
+            ("resnet50", 25_557_032, 320, "layer2.0.downsample.1.running_var"),
+            ("mobilenet_v3_large", 5_483_032, 312, "blocks.4.1.se.conv_expand.bias"),
+            ("convnext_tiny", 28_589_128, 182, "stages.3.blocks.2.gamma"),
+        ] {
             let graph = build(name, &config).expect("builds");
             assert_eq!(graph.trained_parameters(), count, "{name}");
-            // torchvision's state dict also counts `num_batches_tracked`, once a norm.
+            // Their state dicts also count `num_batches_tracked`, once a norm.
             let norms = graph.nodes.iter().filter(|n| n.op.is_batch_norm()).count();
             assert_eq!(graph.parameters.len() - 2 + norms, tensors, "{name}");
-            assert!(graph.parameters.iter().any(|p| p.name == "layer2.0.downsample.1.running_var"));
+            assert!(graph.parameters.iter().any(|p| p.name == one), "{name}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use percept_kernels::{self as kernels, Activation, NormShape};
 
 use super::{
-    Network, Update, checked,
+    Network, Update,
     forward::pixels,
     plan::{Plan, activation, epsilon},
 };
@@ -83,7 +83,10 @@ impl Network {
                 self.pool.give(gradient);
             }
             Op::BatchNorm { .. } => self.norm_gradient(index, Activation::Identity, gradient, pass),
-            Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu => {
+            Op::LayerNorm { .. } => self.layer_norm_gradient(index, gradient, pass),
+            Op::LayerScale => self.layer_scale_gradient(index, gradient, pass),
+            Op::Gate => self.gate_gradient(index, gradient, pass),
+            Op::Relu | Op::Relu6 | Op::HardSwish | Op::HardSigmoid | Op::Silu | Op::Gelu => {
                 let Some(activation) = activation(&op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
                     Some(add) if self.graph.nodes[add].op == Op::Add => {
@@ -166,13 +169,29 @@ impl Network {
     /// A value of the forward pass, empty where it was not kept and cannot be computed again.
     fn take_value(&mut self, index: usize, batch: usize) -> Vec<f32> {
         let kept = self.values[index].take();
-        let norm = self.plan.absorbed(&self.graph, index).filter(|&norm| self.graph.nodes[norm].op.is_batch_norm());
-        let (None, Some(norm), Some(activation)) = (&kept, norm, activation(&self.graph.nodes[index].op)) else {
+        if kept.is_some() || !self.plan.renews(&self.graph, index) {
             return kept.unwrap_or_default();
-        };
+        }
         let mut value = self.pool.take(batch * self.graph.nodes[index].shape.len());
-        self.apply_norm(norm, activation, batch, &mut value);
+        match (activation(&self.graph.nodes[index].op), self.plan.absorbed(&self.graph, index)) {
+            (Some(activation), Some(norm)) => self.apply_norm(norm, activation, batch, &mut value),
+            _ => self.renew(index, batch, &mut value),
+        }
         value
+    }
+
+    /// Runs a node again whose inputs stay, or can be had again.
+    fn renew(&mut self, index: usize, batch: usize, output: &mut [f32]) {
+        let inputs = self.plan.reads[index].clone();
+        let values: Vec<_> = inputs.iter().map(|&input| self.take_value(input, batch)).collect();
+        for (&input, value) in inputs.iter().zip(values) {
+            self.values[input] = Some(value);
+        }
+        self.run(index, &[], batch, true, output);
+        for input in inputs {
+            let value = self.values[input].take().unwrap_or_default();
+            self.put_back(input, value);
+        }
     }
 
     fn put_back(&mut self, index: usize, value: Vec<f32>) {
@@ -186,7 +205,7 @@ impl Network {
     fn norm_gradient(&mut self, norm: usize, activation: Activation, gradient: Vec<f32>, pass: &mut Backward<'_>) {
         let node = &self.graph.nodes[norm];
         let input = node.inputs[0];
-        let shape = checked(NormShape::new(pass.batch * node.shape.pixels(), node.shape.channels()));
+        let shape = self.norm_shape(norm, pass.batch);
         let (scale, shift) = (node.parameters[0], node.parameters[1]);
         let mut result = self.pool.take(gradient.len());
         let mut scale_gradient = self.pool.take(shape.channels);
@@ -211,6 +230,65 @@ impl Network {
         self.pool.give(shift_gradient);
         self.pool.give(gradient);
         self.pass_on(input, result, pass);
+    }
+
+    fn layer_norm_gradient(&mut self, norm: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
+        let node = &self.graph.nodes[norm];
+        let input = node.inputs[0];
+        let shape = self.norm_shape(norm, pass.batch);
+        let mut result = self.pool.take(gradient.len());
+        let [mut scale_gradient, mut shift_gradient] = [0, 1].map(|_| self.pool.take(shape.channels));
+        kernels::layer_norm_gradient(
+            &shape,
+            self.values[self.plan.origin[input]].as_deref().unwrap_or_default(),
+            &self.parameters.0[node.parameters[0]],
+            epsilon(&node.op),
+            &gradient,
+            &mut result,
+            &mut scale_gradient,
+            &mut shift_gradient,
+        );
+        self.parameter_gradient(norm, 0, pass.accumulate, |into| into.copy_from_slice(&scale_gradient));
+        self.parameter_gradient(norm, 1, pass.accumulate, |into| into.copy_from_slice(&shift_gradient));
+        self.pool.give(scale_gradient);
+        self.pool.give(shift_gradient);
+        self.pool.give(gradient);
+        self.pass_on(input, result, pass);
+    }
+
+    fn layer_scale_gradient(&mut self, index: usize, mut gradient: Vec<f32>, pass: &mut Backward<'_>) {
+        let input = self.graph.nodes[index].inputs[0];
+        let NormShape { rows, channels, .. } = self.norm_shape(index, pass.batch);
+        let mut scale_gradient = self.pool.take(channels);
+        let origin = self.plan.origin[input];
+        let source = self.take_value(origin, pass.batch);
+        let scale = &self.parameters.0[self.graph.nodes[index].parameters[0]];
+        kernels::channel_gate_gradient(1, rows, channels, &source, scale, &mut gradient, &mut scale_gradient);
+        self.put_back(origin, source);
+        self.parameter_gradient(index, 0, pass.accumulate, |into| into.copy_from_slice(&scale_gradient));
+        self.pool.give(scale_gradient);
+        self.pass_on(input, gradient, pass);
+    }
+
+    fn gate_gradient(&mut self, index: usize, mut gradient: Vec<f32>, pass: &mut Backward<'_>) {
+        let node = &self.graph.nodes[index];
+        let (map, factors, shape) = (node.inputs[0], node.inputs[1], node.shape);
+        let (pixels, channels) = (shape.pixels(), shape.channels());
+        let mut factor_gradient = self.pool.take(pass.batch * channels);
+        let origin = self.plan.origin[map];
+        let source = self.take_value(origin, pass.batch);
+        kernels::channel_gate_gradient(
+            pass.batch,
+            pixels,
+            channels,
+            &source,
+            self.values[self.plan.origin[factors]].as_deref().unwrap_or_default(),
+            &mut gradient,
+            &mut factor_gradient,
+        );
+        self.put_back(origin, source);
+        self.pass_on(map, gradient, pass);
+        self.pass_on(factors, factor_gradient, pass);
     }
 
     /// Lets `compute` overwrite the gradient of a node's parameter, or a buffer that is then added to it.

@@ -40,7 +40,7 @@ impl Network {
     }
 
     /// Computes one node, and what it absorbed, into `output`.
-    fn run(&mut self, index: usize, images: &[u8], batch: usize, training: bool, output: &mut [f32]) {
+    pub(super) fn run(&mut self, index: usize, images: &[u8], batch: usize, training: bool, output: &mut [f32]) {
         if let Some(chain) = &self.plan.chains[index] {
             return self.run_chain(chain, batch, output);
         }
@@ -68,7 +68,19 @@ impl Network {
                 kernels::conv2d_with_statistics(&shape, input, weights, bias, output, mean, variance);
             }
             Op::BatchNorm { .. } => self.normalize(index, Activation::Identity, batch, training, output),
-            op @ (Op::Relu | Op::Relu6 | Op::HardSwish | Op::Silu | Op::Gelu) => {
+            Op::LayerNorm { epsilon } => {
+                let shape = self.norm_shape(index, batch);
+                kernels::layer_norm(&shape, source(0), parameter(0), parameter(1), *epsilon, output);
+            }
+            Op::LayerScale => {
+                let NormShape { rows, channels, .. } = self.norm_shape(index, batch);
+                kernels::channel_gate(1, rows, channels, source(0), parameter(0), output);
+            }
+            Op::Gate => {
+                let shape = node.shape;
+                kernels::channel_gate(batch, shape.pixels(), shape.channels(), source(0), source(1), output);
+            }
+            op @ (Op::Relu | Op::Relu6 | Op::HardSwish | Op::HardSigmoid | Op::Silu | Op::Gelu) => {
                 let Some(activation) = activation(op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
                     Some(add) if self.graph.nodes[add].op == Op::Add => {
@@ -132,7 +144,7 @@ impl Network {
     /// Batch norm and activation in one. While training, the running statistics move.
     fn normalize(&mut self, norm: usize, activation: Activation, batch: usize, training: bool, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
-        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
+        let shape = self.norm_shape(norm, batch);
         let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
         let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         if !training {
@@ -166,7 +178,7 @@ impl Network {
     /// Batch norm by the statistics of the batch, which are known, and its activation.
     pub(super) fn apply_norm(&self, norm: usize, activation: Activation, batch: usize, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
-        let shape = checked(NormShape::new(batch * node.shape.pixels(), node.shape.channels()));
+        let shape = self.norm_shape(norm, batch);
         let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         let [mean, variance] = &self.saved[norm].statistics;
         let [scale, shift] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
@@ -209,6 +221,11 @@ impl Network {
         let out_channels = node.shape.channels();
         let shape = ConvShape::new([batch, height, width, in_channels], out_channels, [kernel; 2], stride, padding);
         checked(shape.and_then(|shape| shape.with_dilation(dilation)?.with_groups(groups)))
+    }
+
+    pub(super) fn norm_shape(&self, index: usize, batch: usize) -> NormShape {
+        let shape = self.graph.nodes[index].shape;
+        checked(NormShape::new(batch * shape.pixels(), shape.channels()))
     }
 
     pub(super) fn pool_shape(&self, index: usize, batch: usize) -> PoolShape {

@@ -20,15 +20,15 @@ pub(super) struct Plan {
     pub origin: Vec<usize>,
     /// Whether this linear layer reads the images' bytes and normalises them itself.
     pub reads_bytes: Vec<bool>,
-    /// Training only: whether this node's value stays for the backward pass. One that a norm and its activation give, and
-    /// that only convolutions and linear layers need again, does not: it is computed again from the norm's input, which
-    /// stays anyway.
+    /// Training only: whether this node's value stays for the backward pass. One that costs little to compute again from
+    /// what stays anyway does not, unless it is read on other ways than through `Network::take_value`.
     pub keeps: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
 }
 
-/// A convolution and what follows it, as one operation: `activation(norm(convolution) + residual)`.
+/// A convolution and what follows it, as one operation: `activation(norm(convolution) + residual)`. A layer scale is a
+/// norm here.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chain {
     pub conv: usize,
@@ -68,7 +68,7 @@ impl Plan {
             let mut last = conv;
             while let [next] = consumers[last][..] {
                 match graph.nodes[next].op {
-                    Op::BatchNorm { .. } if last == conv => chain.norm = Some(next),
+                    Op::BatchNorm { .. } | Op::LayerScale if last == conv => chain.norm = Some(next),
                     // An addition belongs to the first chain that reaches it; the other one is its residual.
                     Op::Add if chain.residual.is_none() && !plan.is_taken(graph, next) => {
                         let inputs = &graph.nodes[next].inputs;
@@ -186,19 +186,31 @@ impl Plan {
         for (index, node) in graph.nodes.iter().enumerate() {
             let Some(&input) = node.inputs.first() else { continue };
             let absorbed = self.absorbed(graph, index).map(|absorbed| &graph.nodes[absorbed].op);
-            let renews = |value: usize| {
-                self.absorbed(graph, value).is_some_and(|absorbed| graph.nodes[absorbed].op.is_batch_norm())
-            };
             let value = self.origin[input];
             match node.op {
-                Op::Conv2d { .. } | Op::Linear if Self::is_trained(graph, index) && !renews(value) => {
-                    self.keeps[value] = true
+                Op::Conv2d { .. } | Op::Linear | Op::LayerScale if Self::is_trained(graph, index) => {
+                    self.keeps[value] |= !self.renews(graph, value);
                 }
-                Op::BatchNorm { .. } => self.keeps[value] = true,
+                Op::Gate => {
+                    self.keeps[value] |= !self.renews(graph, value);
+                    self.keeps[self.origin[node.inputs[1]]] = true;
+                }
+                Op::BatchNorm { .. } | Op::LayerNorm { .. } => self.keeps[value] = true,
                 _ if activation(&node.op).is_some() && absorbed.is_none() => self.keeps[value] = true,
                 _ if absorbed == Some(&Op::Add) => self.keeps[index] = true,
                 _ => {}
             }
+        }
+    }
+
+    /// Whether a value that does not stay can be had again: of an activation and the norm that it absorbed, or either
+    /// alone, from their input, and of a gate from the map and the factors. All of these stay, or can be had again.
+    pub fn renews(&self, graph: &Graph, index: usize) -> bool {
+        let node = &graph.nodes[index];
+        match (&node.op, self.absorbed(graph, index)) {
+            (Op::LayerNorm { .. } | Op::Gate, _) => true,
+            (op, None) => op.is_activation(),
+            (_, Some(absorbed)) => graph.nodes[absorbed].op.is_batch_norm(),
         }
     }
 
@@ -214,6 +226,7 @@ pub(super) fn activation(op: &Op) -> Option<Activation> {
         Op::Relu => Some(Activation::Relu),
         Op::Relu6 => Some(Activation::Relu6),
         Op::HardSwish => Some(Activation::HardSwish),
+        Op::HardSigmoid => Some(Activation::HardSigmoid),
         Op::Silu => Some(Activation::Silu),
         Op::Gelu => Some(Activation::Gelu),
         _ => None,
@@ -223,7 +236,7 @@ pub(super) fn activation(op: &Op) -> Option<Activation> {
 /// What a norm adds to the variance.
 pub(super) fn epsilon(op: &Op) -> f32 {
     match *op {
-        Op::BatchNorm { epsilon } => epsilon,
+        Op::BatchNorm { epsilon } | Op::LayerNorm { epsilon } => epsilon,
         _ => 0.0,
     }
 }

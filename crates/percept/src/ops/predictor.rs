@@ -109,10 +109,13 @@ impl Network {
     }
 }
 
-/// A batch norm with running statistics as `multiplier x + offset`, by channel.
+/// A batch norm with running statistics, or a layer scale, as `multiplier x + offset`, by channel.
 pub(super) fn affine(parameters: &Parameters, norm: &Node) -> [Vec<f32>; 2] {
     // Scale, shift, mean and variance.
     let number = |place: usize| parameters.0[norm.parameters[place]].iter();
+    if norm.op == Op::LayerScale {
+        return [number(0).copied().collect(), vec![0.0; number(0).len()]];
+    }
     let epsilon = epsilon(&norm.op);
     let deviation = number(3).map(|variance| (variance + epsilon).sqrt());
     let multiplier: Vec<f32> = number(0).zip(deviation).map(|(scale, deviation)| scale / deviation).collect();
