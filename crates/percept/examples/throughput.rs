@@ -20,7 +20,7 @@ use percept::{
     Classifier, Isa,
     image::{Fit, Image, ImageShape},
     model::{self, Graph, ModelConfig, Parameters, graph},
-    ops::{LossConfig, Network, Targets},
+    ops::{LossConfig, Network, Precision, Targets},
     train::{OptimizerConfig, OptimizerKind},
     weights::{ModelCard, SavedModel},
 };
@@ -52,6 +52,8 @@ struct Workload {
     graph: Graph,
     config: ModelConfig,
     batch: usize,
+    /// What training multiplies.
+    precision: Precision,
 }
 
 fn main() -> io::Result<()> {
@@ -62,9 +64,6 @@ fn main() -> io::Result<()> {
         eprintln!("usage: throughput WORKLOAD train|infer|memory [--threads 2] [--batch N] [--size 32] [--width 100]");
         std::process::exit(2);
     };
-    if let Some(precision) = arguments.text("--precision").filter(|&precision| precision != "f32") {
-        return Err(io::Error::other(format!("training in {precision} is not built yet")));
-    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.number("--threads", 2)).build();
     pool.map_err(io::Error::other)?.install(|| {
         let workload = Workload::new(name, &arguments);
@@ -123,7 +122,12 @@ impl Workload {
         };
         let graph = graph.expect("a model's name, and images that it can take");
         let batch = arguments.number("--batch", if graph.is_convolutional() { 128 } else { 100 });
-        Self { name: name.into(), graph, config, batch }
+        let precision = match arguments.text("--precision") {
+            None | Some("f32") => Precision::F32,
+            Some("bf16") => Precision::Bf16,
+            Some(other) => panic!("--precision f32 or bf16, not {other}"),
+        };
+        Self { name: name.into(), graph, config, batch, precision }
     }
 
     fn parameters(&self) -> Parameters {
@@ -150,7 +154,14 @@ impl Workload {
 
     fn trainer_on(&self, images: Vec<u8>, labels: Vec<u32>) -> Box<dyn FnMut(u64)> {
         let mut network = Network::new(self.graph.clone(), self.parameters());
-        let sgd = OptimizerConfig { kind: OptimizerKind::Sgd, momentum: 0.0, weight_decay: 0.0, gradient_clip: 0.0 };
+        network.precision = self.precision;
+        let sgd = OptimizerConfig {
+            kind: OptimizerKind::Sgd,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            gradient_clip: 0.0,
+            fine_tuning: None,
+        };
         let mut optimizer = sgd.init(network.graph());
         let loss = LossConfig::default();
         Box::new(move |number| {

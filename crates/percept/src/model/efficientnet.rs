@@ -52,11 +52,7 @@ const STAGES: [Stage; 7] = [
 
 pub(super) fn efficientnet_lite(scaling: &Scaling, config: &ModelConfig) -> Result<Graph> {
     let (mut graph, images) = Graph::new(scaling.name, config.input, config.per_pixel);
-    if config.input.height.min(config.input.width) < STRIDE {
-        return Err(
-            graph.refuse("conv_stem", &format!("its sides have {STRIDE} pixels at least, the network's stride"))
-        );
-    }
+    graph.require_side(STRIDE)?;
     let x = convolution(&mut graph, "conv_stem", images, Convolution::new(STEM, Window::same(3, 2)))?;
     let x = norm(&mut graph, "bn1", x);
     let mut x = graph.relu6("act1", x);

@@ -3,7 +3,7 @@
 
 use super::{
     Graph, Parameters,
-    graph::{Layout, Op, ParameterSpec, Role},
+    graph::{Layout, Node, Op, ParameterSpec, Role},
 };
 use crate::{Error, Result};
 
@@ -17,7 +17,7 @@ pub fn fold_norms(graph: &Graph, parameters: &Parameters) -> Result<(Graph, Para
     // The place of each old node's value among the new nodes.
     let mut places: Vec<usize> = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
-        if let Op::BatchNorm { epsilon } = node.op {
+        if node.op.is_batch_norm() {
             let place = places[node.inputs[0]];
             let follows = matches!(graph.nodes[node.inputs[0]].op, Op::Conv2d { bias: false, .. });
             let readers = graph.nodes.iter().filter(|reader| reader.inputs.contains(&node.inputs[0])).count();
@@ -25,7 +25,7 @@ pub fn fold_norms(graph: &Graph, parameters: &Parameters) -> Result<(Graph, Para
                 let what = format!("{}: {} cannot be folded into what it follows", graph.name, node.name);
                 return Err(Error::invalid(what, "train all of it: --from-scratch"));
             }
-            let [multiplier, offset] = factors(parameters, &node.parameters, epsilon);
+            let [multiplier, offset] = affine(parameters, node);
             let weights: &mut Vec<f32> = &mut numbers[folded.nodes[place].parameters[0]];
             for row in weights.chunks_exact_mut(multiplier.len()) {
                 row.iter_mut().zip(&multiplier).for_each(|(weight, multiplier)| *weight *= multiplier);
@@ -89,11 +89,15 @@ fn norm_after(graph: &Graph, conv: usize) -> Option<usize> {
     graph.nodes.iter().position(|node| is_conv && node.op.is_batch_norm() && node.inputs[0] == conv)
 }
 
-/// A norm with its running statistics as `multiplier x + offset`, by channel.
-fn factors(parameters: &Parameters, norm: &[usize], epsilon: f32) -> [Vec<f32>; 2] {
-    let number = |place: usize| parameters.0[norm[place]].iter();
-    let multiplier: Vec<f32> =
-        number(0).zip(number(3)).map(|(scale, variance)| scale / (variance + epsilon).sqrt()).collect();
+/// A batch norm with running statistics, or a layer scale, as `multiplier x + offset`, by channel.
+pub(crate) fn affine(parameters: &Parameters, norm: &Node) -> [Vec<f32>; 2] {
+    // Scale, shift, mean and variance.
+    let number = |place: usize| parameters.0[norm.parameters[place]].iter();
+    let Op::BatchNorm { epsilon } = norm.op else {
+        return [number(0).copied().collect(), vec![0.0; number(0).len()]];
+    };
+    let deviation = number(3).map(|variance| (variance + epsilon).sqrt());
+    let multiplier: Vec<f32> = number(0).zip(deviation).map(|(scale, deviation)| scale / deviation).collect();
     let moved = number(2).zip(&multiplier).map(|(mean, multiplier)| mean * multiplier);
     let offset = number(1).zip(moved).map(|(shift, moved)| shift - moved).collect();
     [multiplier, offset]

@@ -7,9 +7,11 @@ use percept_kernels::{
 use super::{
     NORM_MOMENTUM, Network, checked,
     plan::{Chain, activation, epsilon},
-    predictor::affine,
 };
-use crate::model::graph::{Node, Op, Shape};
+use crate::model::{
+    fold::affine,
+    graph::{Node, Op, Shape},
+};
 
 impl Network {
     /// Runs every node. A value goes with its last reader, unless the backward pass needs it.

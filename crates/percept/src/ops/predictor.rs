@@ -5,14 +5,11 @@ use percept_kernels::{ConvShape, LinearShape, PreparedConv};
 
 use super::{
     Network, checked,
-    plan::{Chain, Plan, epsilon},
+    plan::{Chain, Plan},
 };
 use crate::{
     image::Views,
-    model::{
-        Graph, Parameters,
-        graph::{Node, Op},
-    },
+    model::{Graph, Parameters, fold::affine, graph::Op},
 };
 
 /// A network with the numbers of one moment, ready to predict.
@@ -107,19 +104,4 @@ impl Network {
         let mut take = |place: usize| own.get(place).map(|&p| std::mem::take(&mut self.parameters.0[p]));
         [0, 1].map(|place| take(place).unwrap_or_default())
     }
-}
-
-/// A batch norm with running statistics, or a layer scale, as `multiplier x + offset`, by channel.
-pub(super) fn affine(parameters: &Parameters, norm: &Node) -> [Vec<f32>; 2] {
-    // Scale, shift, mean and variance.
-    let number = |place: usize| parameters.0[norm.parameters[place]].iter();
-    if norm.op == Op::LayerScale {
-        return [number(0).copied().collect(), vec![0.0; number(0).len()]];
-    }
-    let epsilon = epsilon(&norm.op);
-    let deviation = number(3).map(|variance| (variance + epsilon).sqrt());
-    let multiplier: Vec<f32> = number(0).zip(deviation).map(|(scale, deviation)| scale / deviation).collect();
-    let moved = number(2).zip(&multiplier).map(|(mean, multiplier)| mean * multiplier);
-    let offset = number(1).zip(moved).map(|(shift, moved)| shift - moved).collect();
-    [multiplier, offset]
 }

@@ -15,7 +15,9 @@ const BATCH: usize = 5;
 /// The side of small images: `usual`, or what the model takes at least and one more, which is odd.
 fn side(name: &str, usual: usize) -> usize {
     match name {
-        "mobilenet_v3_large" | "convnext_tiny" => 33,
+        "mobilenet_v3_large" | "convnext_tiny" | "efficientnet_lite0" | "efficientnet_lite1" | "efficientnet_lite2" => {
+            33
+        }
         _ => usual,
     }
 }

@@ -72,8 +72,8 @@ const fn lite(
     }
 }
 
-/// A residual network, as timm's authors trained it again (Wightman et al. 2021).
-const fn resnet(model: &'static str, repository: &'static str, top1: f64) -> Pretrained {
+/// What most of timm's weights have in common.
+const fn timm(model: &'static str, repository: &'static str, top1: f64) -> Pretrained {
     Pretrained {
         model,
         repository,
@@ -89,7 +89,7 @@ const fn resnet(model: &'static str, repository: &'static str, top1: f64) -> Pre
 }
 
 /// All of them.
-pub const PRETRAINED: [Pretrained; 6] = [
+pub const PRETRAINED: [Pretrained; 8] = [
     lite(
         "efficientnet_lite0",
         "timm/tf_efficientnet_lite0.in1k",
@@ -114,9 +114,11 @@ pub const PRETRAINED: [Pretrained; 6] = [
         0.89,
         0.7746,
     ),
-    resnet("resnet18", "timm/resnet18.a1_in1k", 0.7148),
-    resnet("resnet34", "timm/resnet34.a1_in1k", 0.7643),
-    resnet("resnet50", "timm/resnet50.a1_in1k", 0.8022),
+    timm("resnet18", "timm/resnet18.a1_in1k", 0.7148),
+    timm("resnet34", "timm/resnet34.a1_in1k", 0.7643),
+    timm("resnet50", "timm/resnet50.a1_in1k", 0.8022),
+    Pretrained { crop: 0.875, ..timm("mobilenet_v3_large", "timm/mobilenetv3_large_100.ra_in1k", 0.7577) },
+    timm("convnext_tiny", "timm/convnext_tiny.in12k_ft_in1k", 0.8419),
 ];
 
 impl Pretrained {
