@@ -79,7 +79,7 @@ fn weights_that_are_nowhere_stop_the_training_and_say_what_helps() {
     let parts = [
         "cannot download https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors: the network is switched off",
         "--weights FILE",
-        "--from-scratch trains without them",
+        "percept train --from-scratch does without them",
         "resnet18.safetensors",
     ];
     refused(folder, &["train", "stripes", "--model", "resnet18"], &parts);

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -104,7 +104,7 @@ pub fn train(
         mirrors: dataset.mirrors,
     };
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
-    let beginning = begin(graph, weights, &dataset, &config, &wanted, listener);
+    let beginning = begin(graph, weights, &dataset, &config, &wanted.cache_dir, stop, listener);
     let Beginning { mut network, stage_one, whole } = beginning.inspect_err(|_| forget_if_empty(&run))?;
     network.precision = config.precision.into();
     if !network.precision.is_native() {
@@ -120,6 +120,10 @@ pub fn train(
     }
     write_config(&run, &config)?;
     let mut session = Session::new(config, &dataset, network, &run)?;
+    // Stopped before its first step: to resume is to begin again, with what the backbone saw at hand.
+    if stop.load(Ordering::Relaxed) {
+        return Ok(TrainOutcome::interrupted(&run, &session));
+    }
     if let Some(found) = &stage_one {
         session.note_stage_one(found);
     }
@@ -175,7 +179,8 @@ fn begin(
     weights: Option<Weights>,
     dataset: &Dataset,
     config: &TrainConfig,
-    wanted: &DatasetConfig,
+    cache: &Path,
+    stop: &AtomicBool,
     listener: Listener,
 ) -> Result<Beginning> {
     let mut parameters = Parameters::initialize(&graph, config.seed);
@@ -185,15 +190,14 @@ fn begin(
     };
     weights.fill(&graph, &mut parameters)?;
     let class_weights = session::class_weights(config, dataset);
-    let cache = &wanted.cache_dir;
-    let found = finetune::stage_one(&graph, &mut parameters, dataset, config, class_weights, cache, listener)?;
-    if config.stage == 1 {
-        return Ok(Beginning { network: Network::new(graph, parameters), stage_one: Some(found), whole: None });
+    let found = finetune::stage_one(&graph, &mut parameters, dataset, config, class_weights, cache, stop, listener)?;
+    if config.stage == 1 || found.is_none() {
+        return Ok(Beginning { network: Network::new(graph, parameters), stage_one: found, whole: None });
     }
     let (mut folded, numbers) = fold::fold_norms(&graph, &parameters)?;
     folded.freeze(config.freeze);
     let network = Network::new(folded, numbers);
-    Ok(Beginning { network, stage_one: Some(found), whole: Some((graph, parameters)) })
+    Ok(Beginning { network, stage_one: found, whole: Some((graph, parameters)) })
 }
 
 /// The settings of a run that goes on.

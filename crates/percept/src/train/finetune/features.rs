@@ -1,6 +1,9 @@
 //! What a backbone sees in images: computed once, and kept on disk under what it depends on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
@@ -54,19 +57,21 @@ pub(super) struct Extraction<'a> {
     pub seed: u64,
     /// The folder of tables.
     pub folder: PathBuf,
+    /// Set when the user asks it to stop.
+    pub stop: &'a AtomicBool,
 }
 
 impl Extraction<'_> {
-    /// Features of `images` in `views` views: from the disk where they were computed before.
+    /// Features of `images` in `views` views: from the disk where they were computed before. Nothing if it was stopped.
     ///
     /// # Errors
     /// A setting of the augmentation that is out of range. A table that cannot be read or written is said, and no error.
-    pub fn run(&mut self, images: &[u32], views: usize, listener: Listener) -> Result<Features> {
+    pub fn run(&mut self, images: &[u32], views: usize, listener: Listener) -> Result<Option<Features>> {
         let width = self.backbone.graph().classes();
         let length = images.len() * views * width;
         let path = self.folder.join(format!("{}.safetensors", self.key(images, views)));
         match load(&path, length) {
-            Ok(Some(values)) => return Ok(Features { values, width, views }),
+            Ok(Some(values)) => return Ok(Some(Features { values, width, views })),
             Ok(None) => {}
             Err(reason) => listener(Event::Note(format!(
                 "the features in {} cannot be used ({reason}) and are computed again",
@@ -77,6 +82,9 @@ impl Extraction<'_> {
         let batch = (self.backbone.graph().batch_in_memory() / views).max(1);
         let total = (images.len() * views) as u64;
         for chunk in images.chunks(batch) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             listener(Event::Features { done: (values.len() / width) as u64, total });
             values.extend(self.backbone.infer(&self.pixels(chunk, views)?));
         }
@@ -86,7 +94,7 @@ impl Extraction<'_> {
         {
             listener(Event::Note(format!("the features are not kept for the next time: {error}")));
         }
-        Ok(Features { values, width, views })
+        Ok(Some(Features { values, width, views }))
     }
 
     /// The views of some images, image after image.

@@ -6,7 +6,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::AtomicBool};
 
 use percept_kernels as kernels;
 use sha2::{Digest, Sha256};
@@ -47,10 +47,12 @@ pub(super) struct StageOne {
     pub top1: f64,
 }
 
-/// Trains the classifier at the end of `graph` on what the rest of it sees, and puts it into `parameters`.
+/// Trains the classifier at the end of `graph` on what the rest of it sees, and puts it into `parameters`. Nothing if it was
+/// stopped.
 ///
 /// # Errors
 /// A network that does not end with a linear layer; settings of the augmentation that are out of range.
+#[expect(clippy::too_many_arguments, reason = "all that a training consists of")]
 pub(super) fn stage_one(
     graph: &Graph,
     parameters: &mut Parameters,
@@ -58,8 +60,9 @@ pub(super) fn stage_one(
     config: &TrainConfig,
     class_weights: Option<Vec<f32>>,
     cache: &Path,
+    stop: &AtomicBool,
     listener: Listener,
-) -> Result<StageOne> {
+) -> Result<Option<StageOne>> {
     let backbone = graph.without_classifier()?;
     let kept = Parameters(parameters.0[..backbone.parameters.len()].to_vec());
     let identity = format!("{} {} {:?} {:?}", graph.name, fingerprint(&kept), config.fit, config.filter);
@@ -72,9 +75,10 @@ pub(super) fn stage_one(
         augmentation: &augmentation,
         seed: config.seed,
         folder: cache.join("features"),
+        stop,
     };
     let views = if augmentation.is_none() { 1 } else { (VIEWS / dataset.train.len().max(1)).clamp(1, MOST_VIEWS) };
-    let features = extraction.run(&dataset.train, views, listener)?;
+    let Some(features) = extraction.run(&dataset.train, views, listener)? else { return Ok(None) };
     let labels = labels_of(dataset, &dataset.train);
     let classes = dataset.classes.len();
     let samples = |places: &[usize]| Samples::new(&features, places, &labels, classes, class_weights.clone());
@@ -95,7 +99,7 @@ pub(super) fn stage_one(
         let head = samples(&all).path().swap_remove(best);
         (head, Held { logits: logits.swap_remove(best), labels: labels.clone() })
     } else {
-        let seen = extraction.run(&dataset.validation, 1, listener)?;
+        let Some(seen) = extraction.run(&dataset.validation, 1, listener)? else { return Ok(None) };
         let labels = labels_of(dataset, &dataset.validation);
         let mut heads = samples(&all).path();
         let mut logits: Vec<Vec<f32>> = heads.iter().map(|head| head.logits(&seen.values)).collect();
@@ -105,7 +109,7 @@ pub(super) fn stage_one(
     let learned = Evaluation::new(&plain_logits(&head, &features), &labels, classes, 1.0).scores;
     put(head, graph, parameters);
     listener(Event::Note(describe(dataset, views, &held, classes)));
-    Ok(StageOne { held, loss: learned.loss, top1: learned.top1 })
+    Ok(Some(StageOne { held, loss: learned.loss, top1: learned.top1 }))
 }
 
 /// Logits of every image as it is.

@@ -80,8 +80,9 @@ fn run(dataset: &Dataset, flip: Flip, cache: &Path) -> (StageOne, Parameters, Ve
             notes.lock().unwrap().push(note);
         }
     };
-    let found = stage_one(&graph, &mut parameters, dataset, &config(flip), None, cache, &listener).unwrap();
-    (found, parameters, notes.into_inner().unwrap())
+    let stop = AtomicBool::new(false);
+    let found = stage_one(&graph, &mut parameters, dataset, &config(flip), None, cache, &stop, &listener).unwrap();
+    (found.unwrap(), parameters, notes.into_inner().unwrap())
 }
 
 #[test]
@@ -109,6 +110,17 @@ fn the_classifier_learns_and_its_features_are_kept() {
     let (_, again, notes) = run(&dataset, Flip::Random, cache.path());
     assert_eq!((again, notes.len()), (parameters, 3));
     assert!(notes[0].ends_with("cannot be used (its checksum is wrong) and are computed again"), "{notes:?}");
+}
+
+#[test]
+fn who_stops_it_gets_no_half_of_a_classifier() {
+    let cache = tempfile::tempdir().unwrap();
+    let (graph, mut parameters) = backbone();
+    let (before, stop) = (parameters.clone(), AtomicBool::new(true));
+    let (dataset, config) = (dataset(6, 2), config(Flip::None));
+    let found = stage_one(&graph, &mut parameters, &dataset, &config, None, cache.path(), &stop, &|_| {}).unwrap();
+    assert!(found.is_none());
+    assert_eq!(parameters, before);
 }
 
 #[test]

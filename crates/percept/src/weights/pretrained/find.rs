@@ -183,7 +183,7 @@ fn by_hand(pretrained: &Pretrained, folder: &Path, name: &str, url: &str) -> Str
         None => String::new(),
     };
     format!(
-        "{package}put {url} into {} as {name}, or pass --weights FILE; --from-scratch trains without them",
+        "{package}put {url} into {} as {name}, or pass --weights FILE; percept train --from-scratch does without them",
         folder.display()
     )
 }

