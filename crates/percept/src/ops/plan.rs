@@ -188,9 +188,10 @@ impl Plan {
             let absorbed = self.absorbed(graph, index).map(|absorbed| &graph.nodes[absorbed].op);
             let value = self.origin[input];
             match node.op {
-                Op::Conv2d { .. } | Op::Linear | Op::LayerScale if Self::is_trained(graph, index) => {
+                Op::Conv2d { .. } | Op::Linear if Self::is_trained(graph, index) => {
                     self.keeps[value] |= !self.renews(graph, value);
                 }
+                Op::LayerScale => self.keeps[value] |= !self.renews(graph, value),
                 Op::Gate => {
                     self.keeps[value] |= !self.renews(graph, value);
                     self.keeps[self.origin[node.inputs[1]]] = true;

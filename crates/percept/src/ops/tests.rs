@@ -171,6 +171,27 @@ fn compare_with_slopes(mut network: Network, every: usize) {
 }
 
 #[test]
+fn a_fixed_parameter_changes_no_other_gradient() {
+    let gradients = |fixed: Option<usize>| {
+        let mut graph = mixed_graph();
+        fixed.into_iter().for_each(|parameter| graph.parameters[parameter].role = Role::Fixed);
+        let mut network = network_of(graph);
+        // Numbers depend on roles.
+        network.parameters = network_of(mixed_graph()).parameters;
+        let images = images(&network, BATCH);
+        loss(&mut network, &images);
+        network.gradients
+    };
+    let all = gradients(None);
+    for fixed in 0..all.len() {
+        for (index, (found, whole)) in gradients(Some(fixed)).iter().zip(&all).enumerate() {
+            let expected: &[f32] = if index == fixed { &[] } else { whole };
+            assert!(found == expected, "parameter {index} without {fixed}");
+        }
+    }
+}
+
+#[test]
 fn gradients_in_bf16_point_where_those_of_f32_do() {
     // Not deeper: of resnet50 with random numbers, a change of the weights by 0.2 % alone turns the gradients round.
     for (name, least) in

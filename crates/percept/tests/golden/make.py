@@ -29,6 +29,9 @@ MODELS = {
     "resnet18": (224, "torchvision.models.resnet18", lambda: torchvision.models.resnet18()),
     "resnet34": (224, "torchvision.models.resnet34", lambda: torchvision.models.resnet34()),
     "resnet50": (224, "torchvision.models.resnet50", lambda: torchvision.models.resnet50()),
+    "efficientnet_lite0": (224, "timm tf_efficientnet_lite0", lambda: timm.create_model("tf_efficientnet_lite0")),
+    "efficientnet_lite1": (240, "timm tf_efficientnet_lite1", lambda: timm.create_model("tf_efficientnet_lite1")),
+    "efficientnet_lite2": (260, "timm tf_efficientnet_lite2", lambda: timm.create_model("tf_efficientnet_lite2")),
     "mobilenet_v3_large": (224, "timm mobilenetv3_large_100", lambda: timm.create_model("mobilenetv3_large_100")),
     "convnext_tiny": (224, "timm convnext_tiny", lambda: timm.create_model("convnext_tiny")),
 }
