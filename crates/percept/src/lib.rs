@@ -6,6 +6,7 @@ pub mod data;
 mod download;
 mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod files;
 pub mod image;
 pub mod model;

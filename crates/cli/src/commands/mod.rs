@@ -2,6 +2,7 @@
 
 mod data;
 mod evaluate;
+mod explain;
 mod graph;
 mod models;
 mod predict;
@@ -20,6 +21,8 @@ pub enum Command {
     Evaluate(evaluate::Arguments),
     /// Name what pictures show
     Predict(predict::Arguments),
+    /// Draw over pictures what in them spoke for the answer
+    Explain(explain::Arguments),
     /// Show a model as a graph, before any data is read
     Graph(graph::Arguments),
     /// List the models
@@ -35,6 +38,7 @@ impl Command {
             Self::Train(arguments) => train::run(*arguments, started),
             Self::Evaluate(arguments) => evaluate::run(arguments, started),
             Self::Predict(arguments) => predict::run(arguments),
+            Self::Explain(arguments) => explain::run(arguments),
             Self::Graph(arguments) => graph::run(&arguments),
             Self::Models(arguments) => models::run(&arguments),
             Self::Data(command) => data::run(command),

@@ -90,7 +90,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// Folders become the pictures in them, at any depth, in order.
-fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(super) fn list(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {

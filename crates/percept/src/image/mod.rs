@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 pub use decode::{MAX_PIXELS, decode, dimensions, dimensions_of_file};
-pub use resize::{PADDING, encode_png, resize};
+pub use resize::{PADDING, encode_png, part_seen, resize};
 pub use views::{View, Views};
 
 /// Height, width and channels of an image; memory order is height, width, channels.
@@ -102,13 +102,17 @@ impl From<Fit> for Framing {
 /// Extensions that are taken for images, in small letters.
 pub(crate) const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
-/// The images in a folder, at any depth, in order.
+/// The images in a folder, at any depth, in order. Links are followed.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     folder.read_dir().map_err(Error::io("read", folder))?;
-    let files = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(std::result::Result::ok);
+    let files = walkdir::WalkDir::new(folder)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_map(std::result::Result::ok);
     let images = files.filter(|file| file.file_type().is_file() && has_image_extension(file.path()));
     Ok(images.map(walkdir::DirEntry::into_path).collect())
 }

@@ -34,6 +34,23 @@ pub fn resize(image: &Image, height: usize, width: usize, framing: impl Into<Fra
     }
 }
 
+/// The part of a picture of this shape that [`resize`] brings to `height` and `width`: left, top, width and height in the
+/// picture's pixels. With [`Fit::Pad`] it reaches beyond the picture.
+pub fn part_seen(shape: ImageShape, height: usize, width: usize, framing: impl Into<Framing>) -> [f64; 4] {
+    let Framing { fit, crop, .. } = framing.into();
+    match fit {
+        Fit::Stretch => [0.0, 0.0, shape.width as f64, shape.height as f64],
+        Fit::Crop if crop < 1.0 => within_margin(shape, height, width, crop),
+        Fit::Crop => middle(shape, height, width),
+        Fit::Pad => {
+            let inner = inside(shape, height, width);
+            let [top, left] = before(inner, height, width);
+            let pixel = [shape.width as f64 / inner[1] as f64, shape.height as f64 / inner[0] as f64];
+            [-(left as f64) * pixel[0], -(top as f64) * pixel[1], width as f64 * pixel[0], height as f64 * pixel[1]]
+        }
+    }
+}
+
 /// What would be the middle if the picture were first resized to cover the target over `crop`: left, top, width, height.
 /// Sides and margins are whole pixels there, as in torchvision's `Resize` and `CenterCrop`.
 fn within_margin(shape: ImageShape, height: usize, width: usize, crop: f64) -> [f64; 4] {
@@ -92,11 +109,16 @@ fn resample(
     Image { shape, pixels: target.into_vec() }
 }
 
+/// Rows above and columns left of a picture of the size `[height, width]` in the middle of a larger one.
+fn before(inner: [usize; 2], height: usize, width: usize) -> [usize; 2] {
+    [(height - inner[0]) / 2, (width - inner[1]) / 2]
+}
+
 /// Puts a picture in the middle of a grey one.
 fn pad(image: &Image, height: usize, width: usize) -> Image {
     let channels = image.shape.channels;
     let mut pixels = vec![PADDING; height * width * channels];
-    let [top, left] = [(height - image.shape.height) / 2, (width - image.shape.width) / 2];
+    let [top, left] = before([image.shape.height, image.shape.width], height, width);
     for (row, line) in image.pixels.chunks_exact(image.shape.width * channels).enumerate() {
         let start = ((top + row) * width + left) * channels;
         pixels[start..start + line.len()].copy_from_slice(line);
@@ -209,6 +231,17 @@ mod tests {
         let thin = resize(&picture(1, 300, 3), 5, 10, Fit::Pad);
         assert_eq!(thin.pixels.iter().filter(|&&value| value == PADDING).count(), 4 * 10 * 3);
         assert_eq!(resize(&picture(7, 7, 3), 7, 7, Fit::Pad), picture(7, 7, 3));
+    }
+
+    #[test]
+    fn the_part_that_is_seen_is_the_one_that_is_resampled() {
+        let image = picture(30, 50, 3);
+        for framing in [Framing::from(Fit::Stretch), Fit::Crop.into(), Framing { crop: 0.8, ..Fit::Crop.into() }] {
+            let seen = part_seen(image.shape, 12, 16, framing);
+            assert_eq!(resample(&image, seen, 12, 16, framing.filter), resize(&image, 12, 16, framing), "{framing:?}");
+        }
+        // 30x50 becomes 10x16 with a row of grey above and one below.
+        assert_eq!(part_seen(image.shape, 12, 16, Fit::Pad), [0.0, -3.0, 50.0, 36.0]);
     }
 
     #[test]

@@ -528,6 +528,17 @@ impl Graph {
         }
     }
 
+    /// The value that the last linear layer reads: what a network has made of an image before it names a class. None where
+    /// these are the pixels themselves.
+    pub fn features(&self) -> Option<Value> {
+        let last = self.nodes.iter().rfind(|node| node.op == Op::Linear)?;
+        let mut value = last.inputs[0];
+        while self.nodes[value].op == Op::Flatten {
+            value = self.nodes[value].inputs[0];
+        }
+        (!matches!(self.nodes[value].op, Op::Input | Op::Normalize { .. })).then_some(value)
+    }
+
     /// Images that are best computed together where there are many: enough to share the work of reading weights, few
     /// enough that values stay near the processor.
     pub fn batch_in_memory(&self) -> usize {

@@ -17,7 +17,7 @@ pub(super) struct Backward<'a> {
     /// By the places of their weights among the parameters.
     updates: Vec<(usize, Update<'a>)>,
     /// Of the nodes' values.
-    gradients: Vec<Option<Vec<f32>>>,
+    pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
 impl<'a> Backward<'a> {
@@ -52,7 +52,7 @@ impl Network {
     }
 
     /// Turns the gradient of one node's output into those of its parameters and inputs.
-    fn differentiate(&mut self, index: usize, mut gradient: Vec<f32>, pass: &mut Backward<'_>) {
+    pub(super) fn differentiate(&mut self, index: usize, mut gradient: Vec<f32>, pass: &mut Backward<'_>) {
         let (batch, accumulate) = (pass.batch, pass.accumulate);
         let op = self.graph.nodes[index].op.clone();
         let input = self.graph.nodes[index].inputs.first().copied().unwrap_or(0);

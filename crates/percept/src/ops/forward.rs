@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 impl Network {
-    /// Runs every node. A value goes with its last reader, unless the backward pass needs it.
+    /// Runs every node. A value goes with its last reader, unless it is to stay.
     pub(super) fn forward(&mut self, images: &[u8], batch: usize, training: bool) {
         self.prepare_factors();
         let mut left = self.plan.readers.clone();
@@ -28,7 +28,7 @@ impl Network {
             for position in 0..self.plan.reads[index].len() {
                 let input = self.plan.reads[index][position];
                 left[input] -= 1;
-                if left[input] == 0 && !(training && self.plan.keeps[input]) {
+                if left[input] == 0 && !self.plan.keeps[input] {
                     self.release(input);
                 }
             }

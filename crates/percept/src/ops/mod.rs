@@ -3,6 +3,7 @@
 //! A [`Network`] owns the parameters and every buffer. Buffers are taken from a pool and given back, so a training
 //! in its steady state allocates nothing. Values are channels-last; only this room and `model::parameters` know.
 
+mod attribution;
 mod backward;
 mod forward;
 mod plan;
@@ -14,12 +15,13 @@ mod tests;
 use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
+pub use attribution::{Attribution, Explainer};
 use backward::Backward;
 use kernels::PreparedConv;
 pub use kernels::{Precision, Targets, Update};
 use plan::Plan;
 use pool::Pool;
-pub use predictor::Predictor;
+pub use predictor::{Answers, Predictor};
 
 /// Share of the newest batch in the running statistics, as torch's default.
 const NORM_MOMENTUM: f32 = 0.1;

@@ -20,8 +20,9 @@ pub(super) struct Plan {
     pub origin: Vec<usize>,
     /// Whether this linear layer reads the images' bytes and normalises them itself.
     pub reads_bytes: Vec<bool>,
-    /// Training only: whether this node's value stays for the backward pass. One that costs little to compute again from
-    /// what stays anyway does not, unless it is read on other ways than through `Network::take_value`.
+    /// Whether this node's value stays after its last reader: for the backward pass, or for whoever asked for it. One that
+    /// costs little to compute again from what stays anyway does not, unless it is read on other ways than through
+    /// `Network::take_value`.
     pub keeps: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
@@ -52,6 +53,22 @@ impl Plan {
         }
         plan.skip_passes(graph);
         plan.find_kept(graph);
+        plan.count_readers();
+        plan
+    }
+
+    /// A network that learns nothing, but whose gradient is wanted at the value `watched`; values before it do not stay.
+    pub fn explanation(graph: &Graph, watched: usize) -> Self {
+        let mut plan = Self::new(graph);
+        plan.fuse_activations(graph, &consumers(graph));
+        for index in watched..graph.nodes.len() {
+            let inputs = &graph.nodes[index].inputs;
+            plan.needs_gradient[index] = index == watched || inputs.iter().any(|&input| plan.needs_gradient[input]);
+        }
+        plan.keeps[watched] = true;
+        plan.skip_passes(graph);
+        plan.find_kept(graph);
+        plan.keeps[..watched].fill(false);
         plan.count_readers();
         plan
     }
@@ -138,7 +155,10 @@ impl Plan {
         };
         let is_reader = |&reader: &usize| self.origin[reader] == reader && self.reads[reader].contains(&normalize);
         let readers: Vec<usize> = (0..=last).filter(is_reader).collect();
-        if normalize != last && readers.iter().all(|&reader| graph.nodes[reader].op == Op::Linear) {
+        if normalize != last
+            && !self.keeps[normalize]
+            && readers.iter().all(|&reader| graph.nodes[reader].op == Op::Linear)
+        {
             for reader in readers {
                 self.reads_bytes[reader] = true;
                 self.reads[reader].clear();

@@ -18,6 +18,17 @@ pub struct Predictor {
     views: Views,
     /// The images of one view.
     shown: Vec<u8>,
+    /// The node whose values are the features.
+    features: Option<usize>,
+}
+
+/// What a network makes of some images.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// `[images, classes]`.
+    pub logits: Vec<f32>,
+    /// `[images, features]`: what the last linear layer read, as [`Graph::features`] has it; empty where there are none.
+    pub features: Vec<f32>,
 }
 
 impl Predictor {
@@ -34,7 +45,11 @@ impl Predictor {
                 network.prepared[index] = Some(network.prepare_linear(index));
             }
         }
-        Self { network, views: Views::One, shown: Vec::new() }
+        let features = network.graph.features();
+        if let Some(features) = features {
+            network.plan.keeps[features] = true;
+        }
+        Self { network, views: Views::One, shown: Vec::new(), features }
     }
 
     /// Looks at every image in these ways and averages the logits.
@@ -48,15 +63,30 @@ impl Predictor {
         &self.network.graph
     }
 
+    /// Features of an image.
+    pub fn feature_width(&self) -> usize {
+        self.features.map_or(0, |node| self.network.graph.nodes[node].shape.len())
+    }
+
     /// Logits `[images, classes]` of u8 images `[images, height, width, channels]`.
     ///
     /// # Panics
     /// If `images` does not hold whole images.
     pub fn infer(&mut self, images: &[u8]) -> Vec<f32> {
+        self.answer(images).logits
+    }
+
+    /// The same, and the features that the logits are made of.
+    ///
+    /// # Panics
+    /// If `images` does not hold whole images.
+    pub fn answer(&mut self, images: &[u8]) -> Answers {
         let network = &mut self.network;
         let shape = network.graph.input;
         let batch = network.count(images);
-        let mut sum = vec![0.0; batch * network.graph.classes()];
+        let width = self.features.map_or(0, |node| network.graph.nodes[node].shape.len());
+        let mut sum =
+            Answers { logits: vec![0.0; batch * network.graph.classes()], features: vec![0.0; batch * width] };
         for view in self.views.all() {
             let shown = if view.is_plain() {
                 images
@@ -66,9 +96,14 @@ impl Predictor {
                 &self.shown
             };
             network.forward(shown, batch, false);
-            let logits = network.take_logits();
-            sum.iter_mut().zip(&logits).for_each(|(sum, logit)| *sum += view.weight * logit);
-            network.pool.give(logits);
+            let mut add = |values: Vec<f32>, sum: &mut [f32]| {
+                sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += view.weight * value);
+                network.pool.give(values);
+            };
+            let features = self.features.and_then(|node| network.values[node].take());
+            let logits = network.values.last_mut().and_then(Option::take);
+            add(logits.unwrap_or_default(), &mut sum.logits);
+            add(features.unwrap_or_default(), &mut sum.features);
         }
         sum
     }

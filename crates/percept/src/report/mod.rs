@@ -22,6 +22,8 @@ use svg::Drawing;
 pub struct Shown {
     /// The pixels.
     pub image: Image,
+    /// What in it spoke for the answer, drawn over it.
+    pub overlay: Option<Image>,
     /// What stands below it.
     pub caption: String,
     /// What tells it from others, such as the file's name.

@@ -67,9 +67,12 @@ fn sections(report: &Report, pictures: &[Picture]) -> Vec<Section> {
         };
         add(true, "confusion", "Confusion", confusion);
         add(true, "classes", "Classes", classes::table(report, split, evaluation));
+        let explained = report.mistakes.iter().any(|shown| shown.overlay.is_some());
         let mistakes = html! {
             p { "The " (split) " images that were wrong with the highest confidence. Look here for labels that are wrong, and for what \
-                the training images lack." }
+                the training images lack." @if explained {
+                " Beside each: what in it spoke for the wrong answer, the brighter the more."
+            } }
             (figures(&report.mistakes))
         };
         add(!report.mistakes.is_empty(), "mistakes", "Worst mistakes", mistakes);
@@ -133,11 +136,16 @@ fn drawn(pictures: &[Picture], name: &str) -> Option<PreEscaped<String>> {
 
 fn figures(pictures: &[Shown]) -> Markup {
     html! {
-        div.pictures { @for Shown { image, caption, name } in pictures {
-            figure {
-                img class=[gallery::is_small(image).then_some("small")] alt=(caption) src=(gallery::data_address(image));
+        div.pictures.pairs[pictures.iter().any(|shown| shown.overlay.is_some())] {
+            @for Shown { image, overlay, caption, name } in pictures { figure {
+                div {
+                    img class=[gallery::is_small(image).then_some("small")] alt=(caption) src=(gallery::data_address(image));
+                    @if let Some(overlay) = overlay {
+                        img alt={ "what spoke for the answer: " (caption) } src=(gallery::data_address(overlay));
+                    }
+                }
                 figcaption { (caption) @if name != caption { span { (name) } } }
-            }
-        } }
+            } }
+        }
     }
 }

@@ -7,7 +7,7 @@ const EVIL: &str = "<script>alert(1)</script> & \"quoted\" 'name' <img src=\"htt
 fn shown(name: &str) -> Shown {
     let shape = ImageShape { height: 2, width: 2, channels: 1 };
     let image = Image { shape, pixels: vec![0, 80, 160, 255] };
-    Shown { image, caption: format!("caption of {name}"), name: name.into() }
+    Shown { overlay: Some(image.clone()), image, caption: format!("caption of {name}"), name: name.into() }
 }
 
 fn row(epoch: f64, loss: f64) -> HistoryRow {

@@ -19,10 +19,11 @@ use crate::{
     Error, Result,
     data::Dataset,
     evaluate::{Evaluation, Scores, fit_temperature, labels_of, logits_of},
+    explain::{Explanation, overlay},
     files,
     image::Image,
     model::draw::thousands,
-    ops::{Predictor, calibrated_softmax},
+    ops::{Explainer, Predictor, calibrated_softmax},
     report::{self, Accuracy, Calibration, Report, Shown, weight_templates},
     weights::{self, ModelCard},
 };
@@ -163,7 +164,7 @@ pub(super) fn finish(
             before: validation,
             after: calibrated.clone(),
         }),
-        mistakes: mistakes(dataset, images, logits, temperature),
+        mistakes: mistakes(&session, images, logits, temperature),
         templates: templates(&session),
         samples: batch_as_seen(&mut session)?,
     };
@@ -316,8 +317,9 @@ fn learning_rates(session: &Session) -> Vec<(f64, f64)> {
     steps.map(|step| ((step + 1) as f64 * epochs, config.learning_rate_at(step))).collect()
 }
 
-/// The surest wrong answers.
-fn mistakes(dataset: &Dataset, images: &[u32], logits: &[f32], temperature: f32) -> Vec<Shown> {
+/// The surest wrong answers, and what spoke for them.
+fn mistakes(session: &Session, images: &[u32], logits: &[f32], temperature: f32) -> Vec<Shown> {
+    let dataset = session.dataset;
     let classes = dataset.classes.len();
     let mut probabilities = logits.to_vec();
     calibrated_softmax(&mut probabilities, classes, temperature);
@@ -331,13 +333,18 @@ fn mistakes(dataset: &Dataset, images: &[u32], logits: &[f32], temperature: f32)
         .collect();
     wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     wrong.truncate(SHOWN);
-    let shown = |(probability, image, predicted): (f32, u32, usize)| {
-        let label = &dataset.classes[dataset.labels[image as usize] as usize];
+    let mut explainer = Explainer::new(session.network.graph().clone(), session.network.parameters.clone());
+    let shown = |(probability, place, predicted): (f32, u32, usize)| {
+        let image = Image { shape: dataset.shape, pixels: dataset.image(place as usize).to_vec() };
+        let explanation = Explanation::new(&mut explainer, &image, Some(predicted));
+        let whole = [0.0, 0.0, dataset.shape.width as f64, dataset.shape.height as f64];
+        let label = &dataset.classes[dataset.labels[place as usize] as usize];
         let called = &dataset.classes[predicted];
         Shown {
-            image: Image { shape: dataset.shape, pixels: dataset.image(image as usize).to_vec() },
+            overlay: Some(overlay(&image, whole, &explanation)),
+            image,
             caption: format!("{label}, taken for {called} ({:.0}\u{a0}%)", 100.0 * probability),
-            name: dataset.names[image as usize].clone(),
+            name: dataset.names[place as usize].clone(),
         }
     };
     wrong.into_iter().map(shown).collect()
@@ -351,7 +358,7 @@ fn templates(session: &Session) -> Vec<Shown> {
     let dataset = session.dataset;
     let images = weight_templates(weights, dataset.shape, dataset.classes.len());
     let named = images.into_iter().zip(&dataset.classes);
-    named.map(|(image, class)| Shown { image, caption: class.clone(), name: class.clone() }).collect()
+    named.map(|(image, class)| Shown { image, overlay: None, caption: class.clone(), name: class.clone() }).collect()
 }
 
 /// The first images of the first batch.
@@ -362,6 +369,7 @@ fn batch_as_seen(session: &mut Session) -> Result<Vec<Shown>> {
     Ok(shown
         .map(|(pixels, &label)| Shown {
             image: Image { shape: dataset.shape, pixels: pixels.to_vec() },
+            overlay: None,
             caption: dataset.classes[label as usize].clone(),
             name: dataset.classes[label as usize].clone(),
         })

@@ -106,6 +106,7 @@ fn whole() -> f64 {
 }
 
 /// A model with its numbers.
+#[derive(Clone)]
 pub struct SavedModel {
     /// What the file says.
     pub card: ModelCard,
