@@ -339,7 +339,7 @@ fn passes(filter: &str) {
     let (rows, channels) = (32 * 32 * 32, 64);
     let shape = NormShape::new(rows, channels).expect("a shape");
     let length = rows * channels;
-    let (input, gradient) = (values(length), values(length));
+    let (mut input, gradient) = (values(length), values(length));
     let mut output = vec![0.0; length];
     let [mut mean, mut variance, mut first, mut second] = [0; 4].map(|_| vec![1.0; channels]);
     let (scale, shift) = (values(channels), values(channels));
@@ -353,7 +353,7 @@ fn passes(filter: &str) {
         traffic(filter, &format!("norm gradient {activation:?}"), 5 * 4 * length, || {
             batch_norm_gradient(
                 &shape,
-                &input,
+                &mut input,
                 &mean,
                 &variance,
                 &scale,
@@ -361,7 +361,6 @@ fn passes(filter: &str) {
                 1e-5,
                 activation,
                 &gradient,
-                &mut output,
                 &mut first,
                 &mut second,
             );

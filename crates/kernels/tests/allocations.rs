@@ -104,9 +104,10 @@ impl Work {
         batch_norm_train(&norm, input, scale, shift, 1e-5, Activation::Relu, output, mean, variance);
         batch_norm_infer(&norm, input, scale, shift, Activation::Relu, output);
         let gradient = &self.other[..norm.len()];
+        output.copy_from_slice(input);
         batch_norm_gradient(
             &norm,
-            input,
+            output,
             mean,
             variance,
             scale,
@@ -114,7 +115,6 @@ impl Work {
             1e-5,
             Activation::Gelu,
             gradient,
-            output,
             first,
             second,
         );

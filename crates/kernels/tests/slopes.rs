@@ -149,9 +149,10 @@ fn norm_block(
         relu(&mut output);
         relu_gradient(&output, &mut gradient);
     }
+    of_plain.copy_from_slice(&plain);
     batch_norm_gradient(
         norm,
-        &plain,
+        &mut of_plain,
         &mean,
         &variance,
         scale,
@@ -159,7 +160,6 @@ fn norm_block(
         EPSILON,
         activation,
         &gradient,
-        &mut of_plain,
         &mut of_scale,
         &mut of_shift,
     );

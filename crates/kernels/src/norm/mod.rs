@@ -246,25 +246,24 @@ fn apply_in_place_with<const M: bool, F: Function>(multiplier: &[f32], offset: &
 
 /// The gradients of [`batch_norm_train`], whose `input`, `mean` and `variance` are given; its pre-activation is computed
 /// anew.
-/// Overwrites `input_gradient` (the shape of the input), `scale_gradient` and `shift_gradient` (`[channels]`).
+/// Turns `input` into its gradient, given the output's, which has the same shape: nobody needs a norm's input after that.
+/// Overwrites `scale_gradient` and `shift_gradient` (`[channels]`).
 #[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a batch norm's gradient")]
 pub fn batch_norm_gradient(
     shape: &NormShape,
-    input: &[f32],
+    input: &mut [f32],
     mean: &[f32],
     variance: &[f32],
     scale: &[f32],
     shift: &[f32],
     epsilon: f32,
     activation: Activation,
-    output_gradient: &[f32],
-    input_gradient: &mut [f32],
+    gradient: &[f32],
     scale_gradient: &mut [f32],
     shift_gradient: &mut [f32],
 ) {
     assert_len("the input", input.len(), shape.len());
-    assert_len("the output's gradient", output_gradient.len(), shape.len());
-    assert_len("the input's gradient", input_gradient.len(), shape.len());
+    assert_len("the gradient", gradient.len(), shape.len());
     for (what, length) in [
         ("the mean", mean.len()),
         ("the variance", variance.len()),
@@ -281,7 +280,7 @@ pub fn batch_norm_gradient(
     let wide = [mean, &factor, shift].map(|values| blocks.widen(values));
     let wide = wide.each_ref().map(|values| &**values);
     let partial = blocks.gather(1, 2, |_, range, sums| {
-        let values = [&input[range.clone()], &output_gradient[range]];
+        let values = [&input[range.clone()], &gradient[range]];
         gradient_sums(isa, activation, channels, values, wide, sums);
     });
     let totals = add_up(&partial, 2 * channels);
@@ -297,14 +296,9 @@ pub fn batch_norm_gradient(
     }
     let [constants, slopes] = [constants, slopes].map(|values| blocks.widen(&values));
     let parameters = [wide[0], wide[1], wide[2], &constants, &slopes];
-    for_each_chunk(
-        blocks.chunk(),
-        [input_gradient],
-        [input, output_gradient],
-        |[input_gradient], [input, output_gradient]| {
-            input_gradients(isa, activation, input, output_gradient, parameters, input_gradient);
-        },
-    );
+    for_each_chunk(blocks.chunk(), [input], [gradient], |[input], [gradient]| {
+        input_gradients(isa, activation, gradient, parameters, input);
+    });
 }
 
 per_isa!(fn gradient_sums = gradient_sums_body(
@@ -338,37 +332,33 @@ fn gradient_sums_with<const M: bool, F: Function>(
 }
 
 per_isa!(fn input_gradients = input_gradients_body(
-    activation: Activation, input: &[f32], output_gradient: &[f32], parameters: [&[f32]; 5],
-    input_gradient: &mut [f32],
+    activation: Activation, gradient: &[f32], parameters: [&[f32]; 5], input: &mut [f32],
 ));
 
 #[inline(always)]
 fn input_gradients_body<const M: bool>(
     activation: Activation,
-    input: &[f32],
-    output_gradient: &[f32],
+    gradient: &[f32],
     parameters: [&[f32]; 5],
-    input_gradient: &mut [f32],
+    input: &mut [f32],
 ) {
-    for_activation!(activation, F => input_gradients_with::<M, F>(input, output_gradient, parameters, input_gradient));
+    for_activation!(activation, F => input_gradients_with::<M, F>(gradient, parameters, input));
 }
 
 #[inline(always)]
 fn input_gradients_with<const M: bool, F: Function>(
-    input: &[f32],
-    output_gradient: &[f32],
+    gradient: &[f32],
     [mean, factor, shift, constant, slope]: [&[f32]; 5],
-    input_gradient: &mut [f32],
+    input: &mut [f32],
 ) {
     let wide = mean.len();
-    let rows = input.chunks(wide).zip(output_gradient.chunks(wide));
-    for ((input, output_gradient), input_gradient) in rows.zip(input_gradient.chunks_mut(wide)) {
+    for (gradient, input) in gradient.chunks(wide).zip(input.chunks_mut(wide)) {
         let parameters = mean.iter().zip(factor).zip(shift).zip(constant.iter().zip(slope));
-        let values = input.iter().zip(output_gradient).zip(input_gradient);
-        for (((&x, &gradient), into), (((&mean, &factor), &shift), (&constant, &slope))) in values.zip(parameters) {
-            let centred = x - mean;
+        let values = gradient.iter().zip(input);
+        for ((&gradient, x), (((&mean, &factor), &shift), (&constant, &slope))) in values.zip(parameters) {
+            let centred = *x - mean;
             let gradient = F::gradient::<M>(multiply_add::<M>(centred, factor, shift), gradient);
-            *into = multiply_add::<M>(factor, gradient, multiply_add::<M>(slope, centred, constant));
+            *x = multiply_add::<M>(factor, gradient, multiply_add::<M>(slope, centred, constant));
         }
     }
 }

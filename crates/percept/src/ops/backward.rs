@@ -1,6 +1,6 @@
 //! The backward pass: reverse-mode differentiation, node by node from the logits to the first trained parameter.
 
-use percept_kernels::{self as kernels, Activation, NormShape};
+use percept_kernels::{self as kernels, Activation, ConvShape, NormShape};
 
 use super::{
     Network, Update,
@@ -48,7 +48,7 @@ impl Network {
             }
             self.release(index);
         }
-        assert!(pass.updates.is_empty(), "updates of parameters that are no weights of linear layers");
+        assert!(pass.updates.is_empty(), "updates of parameters that are no weights of layers");
     }
 
     /// Turns the gradient of one node's output into those of its parameters and inputs.
@@ -61,12 +61,20 @@ impl Network {
             Op::Input | Op::Normalize { .. } => self.pool.give(gradient),
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
-                if Plan::is_trained(&self.graph, index) {
-                    let source = self.take_value(input, batch);
-                    self.parameter_gradient(index, 0, accumulate, |into| {
-                        kernels::conv2d_weight_gradient(&shape, &source, &gradient, into);
-                    });
-                    self.put_back(input, source);
+                let weights = self.graph.nodes[index].parameters[0];
+                let to_apply = match Plan::is_trained(&self.graph, index) {
+                    true => self.filter_gradient(index, &shape, &gradient, pass),
+                    false => None,
+                };
+                if wanted {
+                    let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
+                    kernels::conv2d_input_gradient(&shape, &gradient, &self.parameters.0[weights], &mut result);
+                    self.pass_on(input, result, pass);
+                }
+                // Last, since the input's gradient wants the weights as they were.
+                if let Some((update, of_weights)) = to_apply {
+                    update.apply(&mut self.parameters.0[weights], &of_weights);
+                    self.pool.give(of_weights);
                 }
                 if bias {
                     let rows = gradient.len() / shape.out_channels;
@@ -74,15 +82,12 @@ impl Network {
                         kernels::channel_sums(rows, shape.out_channels, &gradient, into);
                     });
                 }
-                if wanted {
-                    let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
-                    let weights = &self.parameters.0[self.graph.nodes[index].parameters[0]];
-                    kernels::conv2d_input_gradient(&shape, &gradient, weights, &mut result);
-                    self.pass_on(input, result, pass);
-                }
                 self.pool.give(gradient);
             }
-            Op::BatchNorm { .. } => self.norm_gradient(index, Activation::Identity, gradient, pass),
+            Op::BatchNorm { .. } => {
+                self.norm_gradient(index, Activation::Identity, &gradient, pass);
+                self.pool.give(gradient);
+            }
             Op::LayerNorm { .. } => self.layer_norm_gradient(index, gradient, pass),
             Op::LayerScale => self.layer_scale_gradient(index, gradient, pass),
             Op::Gate => self.gate_gradient(index, gradient, pass),
@@ -93,7 +98,10 @@ impl Network {
                         kernels::relu_gradient(self.values[index].as_deref().unwrap_or_default(), &mut gradient);
                         self.pass_to_both(add, gradient, pass);
                     }
-                    Some(norm) => self.norm_gradient(norm, activation, gradient, pass),
+                    Some(norm) => {
+                        self.norm_gradient(norm, activation, &gradient, pass);
+                        self.pool.give(gradient);
+                    }
                     None => {
                         let source = self.values[self.plan.origin[input]].as_deref().unwrap_or_default();
                         kernels::activate_gradient(activation, source, &mut gradient);
@@ -129,6 +137,34 @@ impl Network {
                 self.pass_on(input, gradient, pass);
             }
         }
+    }
+
+    /// The gradient of a convolution's weights; where they have an update, that and the gradient are returned.
+    fn filter_gradient<'a>(
+        &mut self,
+        index: usize,
+        shape: &ConvShape,
+        gradient: &[f32],
+        pass: &mut Backward<'a>,
+    ) -> Option<(Update<'a>, Vec<f32>)> {
+        let input = self.graph.nodes[index].inputs[0];
+        let weights = self.graph.nodes[index].parameters[0];
+        let source = self.take_value(input, pass.batch);
+        let to_apply = match pass.updates.iter().position(|&(parameter, _)| parameter == weights) {
+            Some(place) => {
+                let mut of_weights = self.pool.take(self.parameters.0[weights].len());
+                kernels::conv2d_weight_gradient(shape, &source, gradient, &mut of_weights);
+                Some((pass.updates.swap_remove(place).1, of_weights))
+            }
+            None => {
+                self.parameter_gradient(index, 0, pass.accumulate, |into| {
+                    kernels::conv2d_weight_gradient(shape, &source, gradient, into);
+                });
+                None
+            }
+        };
+        self.put_back(input, source);
+        to_apply
     }
 
     fn linear_gradient(&mut self, index: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
@@ -202,25 +238,33 @@ impl Network {
         }
     }
 
-    fn norm_gradient(&mut self, norm: usize, activation: Activation, gradient: Vec<f32>, pass: &mut Backward<'_>) {
+    /// The gradient of a norm and its activation, given that of their output.
+    fn norm_gradient(&mut self, norm: usize, activation: Activation, gradient: &[f32], pass: &mut Backward<'_>) {
         let node = &self.graph.nodes[norm];
         let input = node.inputs[0];
+        let origin = self.plan.origin[input];
         let shape = self.norm_shape(norm, pass.batch);
         let (scale, shift) = (node.parameters[0], node.parameters[1]);
-        let mut result = self.pool.take(gradient.len());
-        let mut scale_gradient = self.pool.take(shape.channels);
-        let mut shift_gradient = self.pool.take(shape.channels);
+        // Turned into its gradient in its place, where nobody needs it any more.
+        let mut values = match self.plan.is_spent_by_norm[origin] {
+            true => self.values[origin].take().unwrap_or_default(),
+            false => {
+                let mut copy = self.pool.take(gradient.len());
+                copy.copy_from_slice(self.values[origin].as_deref().unwrap_or_default());
+                copy
+            }
+        };
+        let [mut scale_gradient, mut shift_gradient] = [0, 1].map(|_| self.pool.take(shape.channels));
         kernels::batch_norm_gradient(
             &shape,
-            self.values[self.plan.origin[input]].as_deref().unwrap_or_default(),
+            &mut values,
             &self.saved[norm].statistics[0],
             &self.saved[norm].statistics[1],
             &self.parameters.0[scale],
             &self.parameters.0[shift],
             epsilon(&node.op),
             activation,
-            &gradient,
-            &mut result,
+            gradient,
             &mut scale_gradient,
             &mut shift_gradient,
         );
@@ -228,8 +272,7 @@ impl Network {
         self.parameter_gradient(norm, 1, pass.accumulate, |into| into.copy_from_slice(&shift_gradient));
         self.pool.give(scale_gradient);
         self.pool.give(shift_gradient);
-        self.pool.give(gradient);
-        self.pass_on(input, result, pass);
+        self.pass_on(input, values, pass);
     }
 
     fn layer_norm_gradient(&mut self, norm: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
@@ -310,10 +353,25 @@ impl Network {
 
     fn pass_to_both(&mut self, add: usize, gradient: Vec<f32>, pass: &mut Backward<'_>) {
         let (left, right) = (self.graph.nodes[add].inputs[0], self.graph.nodes[add].inputs[1]);
-        let mut copy = self.pool.take(gradient.len());
-        copy.copy_from_slice(&gradient);
-        self.pass_on(left, gradient, pass);
-        self.pass_on(right, copy, pass);
+        // A norm that the addition alone reads takes its part here and now: it needs no copy.
+        let [left_is_done, right_is_done] = [left, right].map(|node| {
+            let takes = self.graph.nodes[node].op.is_batch_norm() && self.plan.is_read_once[node];
+            if takes {
+                self.norm_gradient(node, Activation::Identity, &gradient, pass);
+            }
+            takes
+        });
+        match (left_is_done, right_is_done) {
+            (true, true) => self.pool.give(gradient),
+            (true, false) => self.pass_on(right, gradient, pass),
+            (false, true) => self.pass_on(left, gradient, pass),
+            (false, false) => {
+                let mut copy = self.pool.take(gradient.len());
+                copy.copy_from_slice(&gradient);
+                self.pass_on(left, gradient, pass);
+                self.pass_on(right, copy, pass);
+            }
+        }
     }
 
     /// Adds a gradient to what a node has received so far.

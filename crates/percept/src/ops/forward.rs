@@ -22,7 +22,11 @@ impl Network {
             if self.plan.is_idle(index) || self.graph.nodes[index].op == Op::Input {
                 continue;
             }
-            let mut output = self.pool.take(batch * self.graph.nodes[index].shape.len());
+            let length = batch * self.graph.nodes[index].shape.len();
+            let mut output = match self.plan.keeps[index] {
+                true => self.pool.take_for_long(length),
+                false => self.pool.take(length),
+            };
             self.run(index, images, batch, training, &mut output);
             self.values[index] = Some(output);
             for position in 0..self.plan.reads[index].len() {

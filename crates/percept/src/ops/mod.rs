@@ -126,8 +126,8 @@ impl Network {
         self.precision.run(|| self.pass(images, targets, loss, (accumulate, share), Vec::new()))
     }
 
-    /// [`Network::learn`] on a whole batch, and steps of some weights of linear layers, by their places among the
-    /// parameters: their gradients are used up on the way, and [`Network::gradients`] does not get them.
+    /// [`Network::learn`] on a whole batch, and steps of some weights of linear layers and convolutions, by their places
+    /// among the parameters: their gradients are used up on the way, and [`Network::gradients`] does not get them.
     ///
     /// # Panics
     /// As [`Network::learn`]; if an update is for another kind of parameter.

@@ -24,6 +24,10 @@ pub(super) struct Plan {
     /// costs little to compute again from what stays anyway does not, unless it is read on other ways than through
     /// `Network::take_value`.
     pub keeps: Vec<bool>,
+    /// Training only: whether one node alone reads this node's value.
+    pub is_read_once: Vec<bool>,
+    /// Training only: whether the gradient of the norm that reads this node's value is the last to need it.
+    pub is_spent_by_norm: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
 }
@@ -47,10 +51,15 @@ impl Plan {
         plan.fuse_activations(graph, &consumers);
         for (norm, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op.is_batch_norm()) {
             let input = node.inputs[0];
-            if matches!(graph.nodes[input].op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
+            let op = &graph.nodes[input].op;
+            if matches!(op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
                 plan.measures[input] = Some(norm);
             }
+            // Of these operations none needs its own output for its gradient.
+            plan.is_spent_by_norm[input] =
+                matches!(op, Op::Conv2d { .. } | Op::MaxPool { .. }) && consumers[input].len() == 1;
         }
+        plan.is_read_once = consumers.iter().map(|readers| readers.len() == 1).collect();
         plan.skip_passes(graph);
         plan.find_kept(graph);
         plan.count_readers();
@@ -125,6 +134,8 @@ impl Plan {
             readers: vec![0; count],
             needs_gradient,
             chains: vec![None; count],
+            is_read_once: vec![false; count],
+            is_spent_by_norm: vec![false; count],
             measures: vec![None; count],
             origin: (0..count).collect(),
             reads_bytes: vec![false; count],

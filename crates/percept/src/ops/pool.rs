@@ -1,17 +1,30 @@
 //! Buffers for reuse.
 
+/// How many times larger a buffer may be than what is asked for.
+const MUCH_LARGER: usize = 16;
+
 /// Free buffers. What is taken holds arbitrary old numbers.
 #[derive(Default)]
 pub(super) struct Pool(Vec<Vec<f32>>);
 
 impl Pool {
-    /// A buffer of `len` numbers: the smallest free one that holds them, or a new one.
+    /// A buffer of `len` numbers for a moment: the smallest free one that holds them, or a new one.
     pub fn take(&mut self, len: usize) -> Vec<f32> {
-        let fitting = self.0.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= len);
-        let mut buffer = match fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(index, _)| index) {
-            // A much larger one is left for whoever needs it.
-            Some(index) if self.0[index].capacity() <= 2 * len + 1024 => self.0.swap_remove(index),
-            _ => Vec::with_capacity(len),
+        // A much larger one is left for whoever needs it.
+        self.take_up_to(len, MUCH_LARGER * len)
+    }
+
+    /// A buffer of `len` numbers that stays for long: none that is larger, since what it has too much nobody could use.
+    pub fn take_for_long(&mut self, len: usize) -> Vec<f32> {
+        self.take_up_to(len, len + len / 8)
+    }
+
+    fn take_up_to(&mut self, len: usize, most: usize) -> Vec<f32> {
+        let fitting = |buffer: &Vec<f32>| (len..=most.max(1024)).contains(&buffer.capacity());
+        let places = (0..self.0.len()).filter(|&place| fitting(&self.0[place]));
+        let mut buffer = match places.min_by_key(|&place| self.0[place].capacity()) {
+            Some(place) => self.0.swap_remove(place),
+            None => Vec::with_capacity(len),
         };
         buffer.resize(len, 0.0);
         buffer

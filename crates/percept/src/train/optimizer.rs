@@ -87,13 +87,15 @@ impl Optimizer {
         learning_rate: f64,
         step: u64,
     ) -> StepOutcome {
-        // A gradient that may be clipped has to be known as a whole.
-        let at_once = |spec: &ParameterSpec, clip: f64| clip == 0.0 && is_matrix(spec);
         let (rule, clip) = (self.rule, self.clip);
+        // A gradient that may be clipped has to be known as a whole.
+        let at_once = |spec: &ParameterSpec, clip: f64| {
+            clip == 0.0 && (is_matrix(spec) || is_filter(spec) && rule.kind != OptimizerKind::Muon)
+        };
         let shares = self.shares(step);
         let pairs = self.memory.iter_mut().zip(&network.graph().parameters).enumerate();
-        let matrices = pairs.filter(|(_, (_, spec))| at_once(spec, clip));
-        let updates = matrices
+        let weights = pairs.filter(|(_, (_, spec))| at_once(spec, clip));
+        let updates = weights
             .map(|(index, (memory, spec))| (index, rule.update(spec, memory, shares(index) * learning_rate, step)))
             .collect();
         let outcome = network.learn_and_update(images, targets, loss, updates);
