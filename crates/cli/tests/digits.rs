@@ -97,6 +97,19 @@ fn same_seed_same_file_on_any_number_of_threads() {
 }
 
 #[test]
+fn a_training_by_the_clock_is_repeated_by_its_settings() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let run = |arguments: &[&str]| stdout(&percept(folder, &[&["train"], arguments].concat()));
+    run(&["digits", "--model", "mlp", "--time", "3s", "--out", "clock"]);
+    let settings = fs::read_to_string(folder.join("clock/config.toml")).expect("settings");
+    assert!(settings.contains("plans = ["), "it looks at its pace on the way: {settings}");
+    run(&["--config", "clock/config.toml", "--out", "again"]);
+    let model = |run: &str| fs::read(folder.join(run).join("model.safetensors")).expect("a model");
+    assert!(model("clock") == model("again"));
+}
+
+#[test]
 fn bf16_is_a_training_of_its_own_whose_model_predicts_as_any_other() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path();

@@ -13,8 +13,19 @@ fn shown(arguments: &[&str]) -> String {
 
 #[test]
 fn help() {
-    for path in ["", "train", "evaluate", "predict", "graph", "models", "data", "data list", "data get", "data inspect"]
-    {
+    for path in [
+        "",
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "graph",
+        "models",
+        "data",
+        "data list",
+        "data get",
+        "data inspect",
+    ] {
         let mut arguments: Vec<&str> = path.split_whitespace().collect();
         arguments.push("--help");
         insta::assert_snapshot!(format!("help {path}").trim().replace(' ', "_"), shown(&arguments));

@@ -2,6 +2,7 @@
 //!
 //! The library trains, evaluates and predicts; the `percept` program is a thin layer above it.
 
+mod algebra;
 pub mod data;
 mod download;
 mod error;
@@ -15,9 +16,10 @@ mod pickle;
 pub mod predict;
 pub mod report;
 pub mod train;
+pub mod unknown;
 pub mod weights;
 
 pub use error::{Error, Result};
 pub use evaluate::{Places, evaluate_model};
 pub use percept_kernels::Isa;
-pub use predict::{Classifier, Likelihood};
+pub use predict::{Classifier, Likelihood, Prediction};

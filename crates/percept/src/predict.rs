@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::{
     Error, Result,
     image::{Image, decode, resize},
-    ops::{Predictor, calibrated_softmax},
+    ops::{Answers, Predictor, calibrated_softmax},
+    unknown::Known,
     weights::{self, ModelCard, SavedModel},
 };
 
@@ -16,6 +17,15 @@ pub struct Likelihood {
     pub class: String,
     /// From 0 to 1; over all classes they sum to 1.
     pub probability: f32,
+}
+
+/// What a model says of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Every class, the likeliest first.
+    pub likelihoods: Vec<Likelihood>,
+    /// Whether the picture is unlike all that the model has seen: the classes say little then.
+    pub unknown: bool,
 }
 
 /// A trained model that names what pictures show.
@@ -31,14 +41,16 @@ pub struct Likelihood {
 /// # let shape = ImageShape { height: 8, width: 8, channels: 1 };
 /// # std::fs::write(&picture, encode_png(&Image { shape, pixels: vec![0; 64] })).expect("a picture");
 /// let mut classifier = percept::Classifier::open(run)?;
-/// let likelihoods = classifier.classify_file(picture)?;
-/// println!("{}: {:.1} %", likelihoods[0].class, 100.0 * likelihoods[0].probability);
-/// # assert_eq!(likelihoods.len(), 10);
+/// let prediction = classifier.classify_file(picture)?;
+/// let likeliest = &prediction.likelihoods[0];
+/// println!("{}: {:.1} %", likeliest.class, 100.0 * likeliest.probability);
+/// # assert_eq!(prediction.likelihoods.len(), 10);
 /// # Ok::<(), percept::Error>(())
 /// ```
 pub struct Classifier {
     card: ModelCard,
     predictor: Predictor,
+    known: Option<Known>,
 }
 
 impl Classifier {
@@ -53,7 +65,7 @@ impl Classifier {
     /// A classifier of a model that is in memory already.
     pub fn from_saved(model: SavedModel) -> Self {
         let predictor = Predictor::new(model.graph, model.parameters).with_views(model.card.views);
-        Self { card: model.card, predictor }
+        Self { card: model.card, predictor, known: model.known }
     }
 
     /// What the model file says.
@@ -61,11 +73,17 @@ impl Classifier {
         &self.card
     }
 
-    /// Every class, the likeliest first, for one encoded picture (JPEG, PNG, WebP, BMP, GIF, TIFF).
+    /// The same classifier, which calls nothing unknown.
+    #[must_use]
+    pub fn without_unknown(self) -> Self {
+        Self { known: None, ..self }
+    }
+
+    /// What it says of one encoded picture (JPEG, PNG, WebP, BMP, GIF, TIFF).
     ///
     /// # Errors
     /// A file that cannot be read as an image.
-    pub fn classify_file(&mut self, path: impl AsRef<Path>) -> Result<Vec<Likelihood>> {
+    pub fn classify_file(&mut self, path: impl AsRef<Path>) -> Result<Prediction> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         self.classify_bytes(&bytes).map_err(|reason| {
@@ -77,16 +95,16 @@ impl Classifier {
     ///
     /// # Errors
     /// Bytes that cannot be read as an image.
-    pub fn classify_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Likelihood>, String> {
+    pub fn classify_bytes(&mut self, bytes: &[u8]) -> Result<Prediction, String> {
         let image = decode(bytes, self.card.architecture.input.channels)?;
         Ok(self.classify(std::slice::from_ref(&image)).remove(0))
     }
 
-    /// Every class, the likeliest first, for each decoded picture, whatever its size.
+    /// What it says of each decoded picture, whatever its size.
     ///
     /// # Panics
     /// If a picture has another number of channels than the model takes.
-    pub fn classify(&mut self, images: &[Image]) -> Vec<Vec<Likelihood>> {
+    pub fn classify(&mut self, images: &[Image]) -> Vec<Prediction> {
         let input = self.card.architecture.input;
         let mut pixels = Vec::with_capacity(images.len() * input.len());
         for image in images {
@@ -94,9 +112,15 @@ impl Classifier {
             pixels.extend(resize(image, input.height, input.width, self.card.framing()).pixels);
         }
         let classes = self.card.classes.len();
-        let mut probabilities = self.predictor.infer(&pixels);
+        let Answers { logits: mut probabilities, features } = self.predictor.answer(&pixels);
         calibrated_softmax(&mut probabilities, classes, self.card.temperature);
-        probabilities.chunks_exact(classes).map(|row| self.rank(row)).collect()
+        let distances = self.known.as_ref().map(|known| known.distances(&features));
+        let is_unknown = |image: usize| match (&self.known, &distances) {
+            (Some(known), Some(distances)) => known.is_unknown(distances[image]),
+            _ => false,
+        };
+        let rows = probabilities.chunks_exact(classes).enumerate();
+        rows.map(|(image, row)| Prediction { likelihoods: self.rank(row), unknown: is_unknown(image) }).collect()
     }
 
     fn rank(&self, probabilities: &[f32]) -> Vec<Likelihood> {

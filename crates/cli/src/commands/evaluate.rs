@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Which images to measure on
     #[arg(long, value_name = "SPLIT", value_enum, default_value = "test")]
     split: SplitArgument,
+    /// Data of other things, which the model should call unknown: how well it tells them is measured, too
+    #[arg(long, value_name = "DATA")]
+    unseen: Option<String>,
     #[command(flatten)]
     places: Places,
     /// How many threads compute
@@ -46,7 +49,8 @@ pub fn run(arguments: Arguments, started: Instant) -> Result<()> {
     let places =
         percept::Places { data_dir: arguments.places.data_dir.clone(), cache_dir: arguments.places.cache_dir() };
     let listen = |event| progress.data(event);
-    let result = percept::evaluate_model(&arguments.model, &arguments.data, split, &places, started, &listen);
+    let unseen = arguments.unseen.as_deref();
+    let result = percept::evaluate_model(&arguments.model, &arguments.data, split, unseen, &places, started, &listen);
     progress.clear();
     let measured = result?;
     if arguments.json {

@@ -69,7 +69,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let path = arguments.out.join(free_name(file, &mut taken));
         files::write_whole(&path, &image::encode_png(&drawn))?;
         let name = &classifier.card().classes[explanation.class].clone();
-        let likelihoods = classifier.classify(std::slice::from_ref(&picture)).remove(0);
+        let likelihoods = classifier.classify(std::slice::from_ref(&picture)).remove(0).likelihoods;
         let probability =
             likelihoods.iter().find(|likelihood| &likelihood.class == name).map_or(0.0, |l| l.probability);
         printer::result(format!("{}   {name} {:.1} %   {}", file.display(), 100.0 * probability, path.display()))?;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use percept::{
-    Classifier, Likelihood, data,
+    Classifier, Likelihood, Prediction, data,
     weights::{self, pretrained},
 };
 use serde::Serialize;
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// table to read, json or csv for programs
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "table")]
     format: Format,
+    /// Name classes even for pictures that are unlike all that the model has seen
+    #[arg(long)]
+    no_unknown: bool,
     /// How many threads compute
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -73,6 +76,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let places =
         pretrained::Places { file: arguments.weights, ..pretrained::Places::new(arguments.cache.cache_dir(), &report) };
     let mut classifier = Classifier::from_saved(weights::open(&arguments.model, &places)?);
+    if arguments.no_unknown {
+        classifier = classifier.without_unknown();
+    }
     progress.clear();
     let files = list(&arguments.files)?;
     let top = arguments.top.max(1);
@@ -116,10 +122,10 @@ fn answer(classifier: &mut Classifier, file: &Path, top: usize) -> Answer {
     };
     let file = file.display().to_string();
     match result {
-        Ok(likelihoods) => {
+        Ok(Prediction { likelihoods, unknown }) => {
             let rows = likelihoods.into_iter().take(top);
             let rows = rows.map(|Likelihood { class, probability }| Row { class, probability });
-            Answer { file, predictions: Some(rows.collect()), unknown: Some(false), error: None }
+            Answer { file, predictions: Some(rows.collect()), unknown: Some(unknown), error: None }
         }
         Err(error) => Answer { file, predictions: None, unknown: None, error: Some(error) },
     }
@@ -138,9 +144,15 @@ fn describe(error: &percept::Error) -> String {
 fn print_table(answers: &[Answer]) -> Result<()> {
     let width = answers.iter().map(|a| a.file.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for Answer { file, predictions, error, .. } in answers {
+    for Answer { file, predictions, unknown, error } in answers {
         let rows = predictions.iter().flatten().map(|r| format!("{} {:.1} %", r.class, 100.0 * r.probability));
-        let cells = error.clone().map_or_else(|| rows.collect::<Vec<_>>().join("   "), |e| format!("error: {e}"));
+        let rows = rows.collect::<Vec<_>>().join("   ");
+        let cells = match (error, unknown) {
+            (Some(error), _) => format!("error: {error}"),
+            // The classes are what it would be if it were one of them.
+            (None, Some(true)) => format!("unknown   (nearest: {rows})"),
+            (None, _) => rows,
+        };
         text += &format!("{file:<width$}   {cells}\n");
     }
     printer::result(text)
@@ -148,14 +160,15 @@ fn print_table(answers: &[Answer]) -> Result<()> {
 
 fn print_csv(answers: &[Answer]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["file", "rank", "class", "probability", "error"])?;
+    writer.write_record(["file", "rank", "class", "probability", "unknown", "error"])?;
     for answer in answers {
         if let Some(error) = &answer.error {
-            writer.write_record([&answer.file, "", "", "", error])?;
+            writer.write_record([&answer.file, "", "", "", "", error])?;
         }
         for (rank, row) in answer.predictions.iter().flatten().enumerate() {
             let (rank, probability) = ((rank + 1).to_string(), row.probability.to_string());
-            writer.write_record([&answer.file, &rank, &row.class, &probability, ""])?;
+            let unknown = answer.unknown.unwrap_or(false).to_string();
+            writer.write_record([&answer.file, &rank, &row.class, &probability, &unknown, ""])?;
         }
     }
     printer::result(String::from_utf8(writer.into_inner()?)?)

@@ -58,6 +58,12 @@ pub struct Arguments {
     #[arg(long, value_name = "HOW", help_heading = "Model", value_enum)]
     views: Option<ViewsArgument>,
 
+    /// Share of known images that may be called unknown, to catch more of what the model has never seen
+    #[arg(long, value_name = "SHARE", help_heading = "Model")]
+    false_rejection: Option<f64>,
+    /// Never call an image unknown
+    #[arg(long, help_heading = "Model", conflicts_with = "false_rejection")]
+    no_unknown: bool,
     /// Side that images are brought to, N or HEIGHTxWIDTH; larger sees more and takes longer
     #[arg(long, value_name = "N", help_heading = "Data", value_parser = parse_size)]
     image_size: Option<[usize; 2]>,
@@ -295,6 +301,7 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
         hidden,
         preprocess,
         views,
+        false_rejection,
         image_size,
         fit,
         bad_images,
@@ -325,6 +332,9 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
     }
     if arguments.epochs.is_some() || arguments.time.is_some() {
         options.steps = None;
+    }
+    if arguments.no_unknown {
+        options.false_rejection = Some(0.0);
     }
     if arguments.weights.is_some() {
         options.weights.clone_from(&arguments.weights);
@@ -386,6 +396,7 @@ impl<'a> Watch<'a> {
                 let from = if step > 0 { format!(", going on after step {step}") } else { String::new() };
                 self.progress.line(&format!("training for {steps} steps of {batch_size} images{from}"));
             }
+            Event::Replanned { steps } => self.steps.store(steps, Ordering::Relaxed),
             Event::Features { done, total } => self.progress.bar("looking at images", done, Some(total), false),
             Event::Step { step, loss, top1 } => self.step(step, loss, top1),
             Event::Evaluated(row) if !self.by_steps => self.progress.line(&history_line(&row)),

@@ -147,7 +147,7 @@ fn decode(source: &Source, config: &DatasetConfig, listener: Listener, path: Pat
 
 /// Brings an image to the size asked for.
 fn fit(image: Image, source: &Source, config: &DatasetConfig) -> Result<Image, String> {
-    let image = if source.channels == 3 { image.in_colour() } else { image };
+    let image = image.with_channels(source.channels);
     if image.shape.is_empty() || image.pixels.len() != image.shape.len() || image.shape.channels != source.channels {
         return Err(format!("its pixels do not fit its size, {:?}", image.shape));
     }

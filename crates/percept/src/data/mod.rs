@@ -115,9 +115,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// Has every picture shown in colour, grey ones too, for a network that takes nothing else.
-    pub fn show_in_colour(&mut self) {
-        self.channels = 3;
+    /// Has every picture shown with so many channels, for a network that takes nothing else: 3 for colour, grey pictures
+    /// too, or 1 for grey.
+    pub fn show_with_channels(&mut self, channels: usize) {
+        self.channels = channels;
     }
 }
 

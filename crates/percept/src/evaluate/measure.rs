@@ -11,21 +11,27 @@ use super::{Evaluation, Scores};
 use crate::{
     Error, Result,
     data::{self, Dataset, DatasetConfig, Source, Split},
-    ops::{Network, Predictor},
+    ops::{Answers, Network, Predictor},
+    unknown::{Known, auroc},
     weights::{self, ModelCard},
 };
 
 /// Logits `[images, classes]` of some images of a dataset, in their order.
 pub fn logits_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
-    let batch = predictor.graph().batch_in_memory();
     let mut logits = Vec::with_capacity(images.len() * predictor.graph().classes());
+    answers_of(predictor, dataset, images, |answers| logits.extend(answers.logits));
+    logits
+}
+
+/// What a network makes of some images of a dataset, in their order, some at a time.
+pub fn answers_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], mut take: impl FnMut(Answers)) {
+    let batch = predictor.graph().batch_in_memory();
     let mut pixels = Vec::with_capacity(batch.min(images.len()) * dataset.shape.len());
     for chunk in images.chunks(batch) {
         pixels.clear();
         chunk.iter().for_each(|&index| pixels.extend_from_slice(dataset.image(index as usize)));
-        logits.extend(predictor.infer(&pixels));
+        take(predictor.answer(&pixels));
     }
-    logits
 }
 
 /// Labels of some images of a dataset.
@@ -70,6 +76,32 @@ pub struct Figures {
     /// Measured on test images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Scores>,
+    /// Which images were called unknown, where the model can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<UnknownFigures>,
+}
+
+/// How a model tells images that are unlike all that it has seen.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnknownFigures {
+    /// Share of the measured images that it called unknown, wrongly if they are what it was trained for.
+    pub rejected: f64,
+    /// What it makes of images of other things, where some were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenFigures>,
+}
+
+/// What a model makes of images of other things.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnseenFigures {
+    /// Their name.
+    pub data: String,
+    /// Share of them that it called unknown, as it should.
+    pub rejected: f64,
+    /// How often one of them is farther than a measured one.
+    pub auroc: f64,
+    /// How many there are.
+    pub images: usize,
 }
 
 /// A saved model measured on labelled images.
@@ -87,8 +119,9 @@ impl Measured {
     pub fn to_text(&self) -> String {
         let Evaluation { scores, top1_interval: [low, high], calibration_error, .. } = &self.evaluation;
         let top5 = scores.top5.map_or(String::new(), |top5| format!(", top-5 {:.2} %", 100.0 * top5));
+        let unknown = self.figures.unknown.as_ref().map_or(String::new(), describe_unknown);
         format!(
-            "{}\naccuracy {:.2} % (95 % interval {:.2} to {:.2}){top5}, loss {:.4}, calibration error {:.4}, {} images\n",
+            "{}\naccuracy {:.2} % (95 % interval {:.2} to {:.2}){top5}, loss {:.4}, calibration error {:.4}, {} images\n{unknown}",
             self.evaluation.report(&self.classes),
             100.0 * scores.top1,
             100.0 * low,
@@ -100,7 +133,21 @@ impl Measured {
     }
 }
 
-/// Measures a saved model on a split of some data. Probabilities are calibrated as the model file says.
+fn describe_unknown(figures: &UnknownFigures) -> String {
+    let unseen = figures.unseen.as_ref().map_or(String::new(), |unseen| {
+        format!(
+            "; {:.2} % of {} images of {}, AUROC {:.4}",
+            100.0 * unseen.rejected,
+            unseen.images,
+            unseen.data,
+            unseen.auroc
+        )
+    });
+    format!("called unknown: {:.2} % of these images{unseen}\n", 100.0 * figures.rejected)
+}
+
+/// Measures a saved model on a split of some data, and on data of other things where `unseen` names such. Probabilities
+/// are calibrated as the model file says.
 ///
 /// # Errors
 /// A model or data that cannot be used, classes that differ, a split without images.
@@ -108,11 +155,18 @@ pub fn evaluate_model(
     model: &Path,
     data: &str,
     split: Split,
+    unseen: Option<&str>,
     places: &Places,
     started: Instant,
     listener: data::Listener,
 ) -> Result<Measured> {
     let saved = weights::load(model)?;
+    if unseen.is_some() && saved.known.is_none() {
+        return Err(Error::invalid(
+            format!("the model in {} calls no image unknown", model.display()),
+            "train it with a --false-rejection above 0, and with images held out",
+        ));
+    }
     let dataset = open_like_training(&saved.card, data, places, listener)?;
     let images = dataset.split(split);
     if images.is_empty() {
@@ -123,11 +177,26 @@ pub fn evaluate_model(
     }
     let mut predictor = Predictor::new(saved.graph, saved.parameters).with_views(saved.card.views);
     let begin = Instant::now();
-    let logits = logits_of(&mut predictor, &dataset, images);
+    let (mut logits, mut distances) = (Vec::new(), Vec::new());
+    answers_of(&mut predictor, &dataset, images, |answers| {
+        logits.extend(answers.logits);
+        distances.extend(saved.known.iter().flat_map(|known| known.distances(&answers.features)));
+    });
     let images_per_second = images.len() as f64 / begin.elapsed().as_secs_f64();
     let evaluation =
         Evaluation::new(&logits, &labels_of(&dataset, images), dataset.classes.len(), saved.card.temperature);
+    let unknown = match &saved.known {
+        Some(known) => {
+            let unseen = unseen.map(|other| {
+                let other = open_whole(&saved.card, other, places, listener)?;
+                Ok(measure_unseen(known, &mut predictor, &other, &distances))
+            });
+            Some(UnknownFigures { rejected: known.share_unknown(&distances), unseen: unseen.transpose()? })
+        }
+        None => None,
+    };
     let mut figures = Figures {
+        unknown,
         model: saved.card.model,
         data: dataset.name.clone(),
         run: model.display().to_string(),
@@ -146,13 +215,49 @@ pub fn evaluate_model(
     Ok(Measured { figures, evaluation, classes: dataset.classes.clone() })
 }
 
+/// What a model makes of all images of other data; `distances` are those of images that it should know.
+fn measure_unseen(known: &Known, predictor: &mut Predictor, other: &Dataset, distances: &[f32]) -> UnseenFigures {
+    let all: Vec<u32> = (0..other.labels.len() as u32).collect();
+    let mut far = Vec::new();
+    answers_of(predictor, other, &all, |answers| far.extend(known.distances(&answers.features)));
+    UnseenFigures {
+        data: other.name.clone(),
+        rejected: known.share_unknown(&far),
+        auroc: auroc(distances, &far),
+        images: far.len(),
+    }
+}
+
 /// The data, split and labelled as the model knows it.
 ///
 /// The data that it was trained on is split as it was then, so that no training image is measured as a test image.
 /// Other data that comes without splits is measured whole.
 fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: data::Listener) -> Result<Dataset> {
+    let (source, mut config) = open_for(card, data, places, listener)?;
+    if source.name == card.data {
+        [config.validation, config.test] = card.held_out;
+    }
+    let mut dataset = Dataset::from_source(&source, &config, listener)?;
+    listener(data::Event::Note(dataset.splits_note.clone()));
+    dataset.rename_classes(&card.classes)?;
+    Ok(dataset)
+}
+
+/// All images of some data, whatever their classes, as the model is to see them.
+fn open_whole(card: &ModelCard, data: &str, places: &Places, listener: data::Listener) -> Result<Dataset> {
+    let (source, config) = open_for(card, data, places, listener)?;
+    Dataset::from_source(&source, &config, listener)
+}
+
+/// Some data, and how its images are brought to the model.
+fn open_for(
+    card: &ModelCard,
+    data: &str,
+    places: &Places,
+    listener: data::Listener,
+) -> Result<(Source, DatasetConfig)> {
     let input = card.architecture.input;
-    let mut config = DatasetConfig {
+    let config = DatasetConfig {
         data_dir: places.data_dir.clone(),
         cache_dir: places.cache_dir.clone(),
         image_size: Some([input.height, input.width]),
@@ -162,22 +267,8 @@ fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: d
         ..DatasetConfig::new(data)
     };
     let mut source = Source::open(&config, listener)?;
-    if input.channels == 3 {
-        source.show_in_colour();
-    }
-    if source.channels != input.channels {
-        return Err(Error::invalid(
-            format!("the model takes grey images, the data has {} colours", source.channels),
-            "measure on data of the kind that the model was trained on",
-        ));
-    }
-    if source.name == card.data {
-        [config.validation, config.test] = card.held_out;
-    }
-    let mut dataset = Dataset::from_source(&source, &config, listener)?;
-    listener(data::Event::Note(dataset.splits_note.clone()));
-    dataset.rename_classes(&card.classes)?;
-    Ok(dataset)
+    source.show_with_channels(input.channels);
+    Ok((source, config))
 }
 
 fn name(split: Split) -> &'static str {

@@ -8,7 +8,10 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 pub use calibration::{Bin, fit_temperature};
-pub use measure::{Figures, Measured, Places, evaluate_model, evaluate_split, labels_of, logits_of};
+pub use measure::{
+    Figures, Measured, Places, UnknownFigures, UnseenFigures, answers_of, evaluate_model, evaluate_split, labels_of,
+    logits_of,
+};
 
 /// The figures of one split, as `--json` prints them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

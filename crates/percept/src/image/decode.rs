@@ -263,7 +263,7 @@ fn over_white<const WITH: usize, const WITHOUT: usize>(pixels: &[u8]) -> Vec<u8>
 }
 
 /// ITU-R BT.601 luma in 16-bit fixed point, rounded: the "L" of Pillow.
-fn luma(&[red, green, blue]: &[u8; 3]) -> u8 {
+pub(super) fn luma(&[red, green, blue]: &[u8; 3]) -> u8 {
     ((19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue) + 0x8000) >> 16) as u8
 }
 

@@ -47,6 +47,22 @@ pub struct Image {
 }
 
 impl Image {
+    /// The same picture in grey or in colour.
+    #[must_use]
+    pub fn with_channels(self, channels: usize) -> Self {
+        if channels == 1 { self.in_grey() } else { self.in_colour() }
+    }
+
+    /// The same picture as its luma (ITU-R BT.601), if it is in colour.
+    #[must_use]
+    pub fn in_grey(self) -> Self {
+        if self.shape.channels == 1 {
+            return self;
+        }
+        let pixels = self.pixels.as_chunks::<3>().0.iter().map(decode::luma).collect();
+        Self { shape: ImageShape { channels: 1, ..self.shape }, pixels }
+    }
+
     /// The same picture with three equal channels, if it is grey.
     #[must_use]
     pub fn in_colour(self) -> Self {

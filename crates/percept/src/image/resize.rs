@@ -250,6 +250,9 @@ mod tests {
             let image = picture(5, 3, channels);
             assert_eq!(crate::image::decode(&encode_png(&image), channels), Ok(image));
         }
+        let colour = picture(5, 3, 3);
+        assert_eq!(crate::image::decode(&encode_png(&colour), 1), Ok(colour.clone().in_grey()));
+        assert_eq!(colour.clone().in_grey().with_channels(3).with_channels(1), colour.in_grey());
         let empty = Image { shape: ImageShape { height: 0, width: 3, channels: 1 }, pixels: vec![] };
         assert!(encode_png(&empty).is_empty());
     }

@@ -15,6 +15,8 @@ mod words;
 
 pub use templates::weight_templates;
 
+use serde::Serialize;
+
 use crate::{evaluate::Evaluation, image::Image, train::HistoryRow};
 use svg::Drawing;
 
@@ -54,6 +56,19 @@ pub struct Calibration {
     pub after: Evaluation,
 }
 
+/// How images unlike all that was seen are told.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unknown {
+    /// Share of held out images that are called unknown.
+    pub false_rejection: f64,
+    /// How often an image of a class that was left out is farther than a held out one of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auroc_of_left_out_classes: Option<f64>,
+    /// Share of the test images that are called unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_test_images: Option<f64>,
+}
+
 /// All that a report shows. What is empty or `None` is left out.
 #[derive(Default)]
 pub struct Report {
@@ -81,6 +96,8 @@ pub struct Report {
     pub measured: Option<(String, Evaluation)>,
     /// Where a temperature was fitted.
     pub calibration: Option<Calibration>,
+    /// Where the model calls images unknown.
+    pub unknown: Option<Unknown>,
     /// A batch as the network saw it.
     pub samples: Vec<Shown>,
     /// The surest wrong answers.

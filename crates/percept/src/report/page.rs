@@ -84,6 +84,8 @@ fn sections(report: &Report, pictures: &[Picture]) -> Vec<Section> {
     };
     let probabilities = report.calibration.is_some() || report.measured.is_some();
     add(probabilities, "calibration", "Calibration", calibration);
+    let unknown = html! { @for sentence in words::unknown(report.unknown.as_ref()) { p { (sentence) } } };
+    add(report.unknown.is_some(), "unknown", "Unknown images", unknown);
     let templates = html! {
         p { "The weights of a linear model, drawn as pictures. Each pixel's colour votes for or against each class: bright where it \
             speaks for the class, dark where against it, grey where it says nothing. Such a model has one picture a class, so what \

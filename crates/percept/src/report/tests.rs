@@ -50,6 +50,11 @@ fn full(names: &[String]) -> Report {
         classes: names.to_vec(),
         measured: Some(("test".into(), evaluation())),
         calibration: Some(Calibration { temperature: 1.5, before: evaluation(), after: evaluation() }),
+        unknown: Some(Unknown {
+            false_rejection: 0.05,
+            auroc_of_left_out_classes: Some(0.8),
+            rejected_test_images: Some(0.06),
+        }),
         samples: vec![shown(EVIL)],
         mistakes: vec![shown(EVIL)],
         templates: vec![shown("猫")],
@@ -85,12 +90,13 @@ fn assert_well_formed(xml: &str) {
     assert!(open.is_empty(), "{open:?} do not close");
 }
 
-const HEADINGS: [&str; 8] = [
+const HEADINGS: [&str; 9] = [
     "Learning",
     "Confusion",
     "Classes",
     "Worst mistakes",
     "Calibration",
+    "Unknown images",
     "What each class looks for",
     "A training batch",
     "Settings",

@@ -1,6 +1,6 @@
 //! What figures say together, in sentences. They claim no more than the figures do.
 
-use super::{Accuracy, Calibration};
+use super::{Accuracy, Calibration, Unknown};
 use crate::{
     evaluate::{Evaluation, Scores},
     train::HistoryRow,
@@ -130,6 +130,33 @@ fn points(share: f64) -> String {
         one if one == "1.0" => "1.0 percentage point".into(),
         many => format!("{many} percentage points"),
     }
+}
+
+/// When an image is called unknown, and how well that tells classes that were never seen.
+pub(super) fn unknown(unknown: Option<&Unknown>) -> Vec<String> {
+    let Some(&Unknown { false_rejection, auroc_of_left_out_classes, rejected_test_images }) = unknown else {
+        return Vec::new();
+    };
+    let mut sentences = vec![format!(
+        "An image is called unknown if its features are farther from those of the training images than those of {} of held \
+         out images are.",
+        percent(1.0 - false_rejection)
+    )];
+    if let Some(share) = rejected_test_images {
+        sentences.push(format!(
+            "Of the test images, which all are of known classes, {} are called unknown.",
+            percent(share)
+        ));
+    }
+    if let Some(area) = auroc_of_left_out_classes {
+        sentences.push(format!(
+            "Classes were left out of the statistics in turn: an image of such a class was farther than a held out image of \
+             the others in {} of all pairs (AUROC; 50 % is guessing). Where the network itself has learned from that class, this is \
+             rosier than for things it has never met.",
+            percent(area)
+        ));
+    }
+    sentences
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ pub struct Progress {
     pub fingerprint: String,
     /// The settings, to refuse a resume with others.
     pub settings: String,
+    /// See [`TrainConfig::plans`](super::TrainConfig::plans).
+    #[serde(default)]
+    pub plans: Vec<[u64; 2]>,
     /// Rows so far.
     pub history: Vec<HistoryRow>,
     /// Sum of losses since the last row.

@@ -119,8 +119,10 @@ pub struct TrainOptions {
     pub hidden: Option<usize>,
     pub preprocess: Option<Preprocess>,
     pub views: Option<Views>,
+    pub false_rejection: Option<f64>,
     pub epochs: Option<f64>,
     pub steps: Option<u64>,
+    pub plans: Vec<[u64; 2]>,
     pub stop_step: Option<u64>,
     #[serde(skip)]
     pub time: Option<f64>,
@@ -197,8 +199,14 @@ pub struct TrainConfig {
     pub preprocess: Preprocess,
     /// How the trained network looks at an image.
     pub views: Views,
+    /// Share of held out images that are called unknown; 0 calls no image so.
+    pub false_rejection: f64,
     /// Steps that the schedule spans.
     pub steps: u64,
+    /// Of a `--time` run that found itself faster or slower than planned: from which step on how many were planned. The
+    /// first plan begins at step 0, the last one is `steps`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<[u64; 2]>,
     /// The step at which a `--time` run ended, where it was before the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_step: Option<u64>,
@@ -287,7 +295,10 @@ impl TrainOptions {
             hidden: self.hidden.unwrap_or(defaults::HIDDEN),
             preprocess: self.preprocess.unwrap_or_default(),
             views: self.views.unwrap_or_default(),
+            false_rejection: self.false_rejection.unwrap_or(defaults::FALSE_REJECTION),
             steps,
+            // Other steps have another plan.
+            plans: if self.plans.last().is_some_and(|last| last[1] == steps) { self.plans.clone() } else { Vec::new() },
             stop_step: self.stop_step,
             batch_size,
             accumulate: self.accumulate.unwrap_or(1),
@@ -355,6 +366,7 @@ impl TrainOptions {
             ("--average", self.average),
             ("--warmup", self.warmup),
             ("--freeze", self.freeze),
+            ("--false-rejection", self.false_rejection),
         ];
         for (flag, value) in shares.into_iter().filter_map(|(flag, value)| value.map(|v| (flag, v))) {
             if !(0.0..1.0).contains(&value) {
@@ -396,12 +408,67 @@ impl AugmentOptions {
 impl TrainConfig {
     /// The learning rate of a step, counted from 0, as its schedule has it.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
-        self.learning_rate * schedule::factor(self.schedule, step, self.steps, self.warmup)
+        self.learning_rate * schedule::factor(self.schedule, self.progress_at(step), self.warmup)
+    }
+
+    /// The share of the training that is done at a step, counted from 0: in its middle, so that neither the first nor the
+    /// last one is wasted on a rate of 0. A new plan shares what is left among the steps that are left.
+    pub fn progress_at(&self, step: u64) -> f64 {
+        let at = step as f64 + 0.5;
+        let (mut done, mut begin, mut end) = (0.0, 0.0, self.steps_at_first() as f64);
+        let share = |from: f64, to: f64, of: f64| (to - from) / (of - from).max(1.0);
+        for &[from, steps] in self.plans.iter().skip(1).filter(|plan| plan[0] <= step) {
+            done += (1.0 - done) * share(begin, from as f64, end);
+            (begin, end) = (from as f64, steps as f64);
+        }
+        done + (1.0 - done) * share(begin, at, end)
+    }
+
+    /// The steps of the first plan.
+    pub(super) fn steps_at_first(&self) -> u64 {
+        self.plans.first().map_or(self.steps, |first| first[1])
     }
 
     /// The file that repeats the run.
     pub fn to_toml(&self) -> String {
         let settings = toml::to_string(self).unwrap_or_default();
         format!("# Every setting of this training. `percept train --config config.toml` repeats it.\n{settings}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_plan_goes_on_from_where_the_old_one_was() {
+        let facts = Facts {
+            model: "cnn",
+            convolutional: true,
+            image_size: [32, 32],
+            channels: 3,
+            pretrained: None,
+            validation: 0.1,
+            stage: 2,
+            train_images: 1000,
+            mirrors: false,
+        };
+        let options = TrainOptions { steps: Some(100), ..TrainOptions::default() };
+        let mut config = options.resolve(&facts).expect("settings");
+        assert_eq!([0, 99].map(|step| config.progress_at(step)), [0.005, 0.995]);
+        // A quarter is done when the rest turns out to fit thrice as many steps, half of which are then one half too many.
+        config.plans = vec![[0, 100], [25, 250], [100, 175]];
+        let at = |step| config.progress_at(step);
+        assert!((at(24) - 0.245).abs() < 1e-12 && at(25) > at(24));
+        assert!((at(99) - (0.25 + 0.75 * 74.5 / 225.0)).abs() < 1e-12);
+        assert!((at(174) - 1.0).abs() < 0.01 && at(174) < 1.0);
+        let steps: Vec<f64> = (0..175).map(at).collect();
+        assert!(steps.windows(2).all(|pair| pair[0] < pair[1]));
+        // What was written is read back, and repeats the run; other steps are another training.
+        config.steps = 175;
+        let again: TrainOptions = toml::from_str(&config.to_toml()).expect("settings");
+        assert_eq!(again.resolve(&facts).expect("settings").plans, config.plans);
+        let longer = TrainOptions { steps: Some(200), ..again };
+        assert!(longer.resolve(&facts).expect("settings").plans.is_empty());
     }
 }

@@ -13,6 +13,8 @@ pub const VALIDATION: f64 = 0.1;
 pub const TEST: f64 = 0.1;
 /// Features of `mlp`'s hidden layer.
 pub const HIDDEN: usize = 512;
+/// Share of known images that are called unknown.
+pub const FALSE_REJECTION: f64 = 0.05;
 
 /// What defaults depend on.
 pub struct Facts<'a> {

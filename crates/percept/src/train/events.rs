@@ -22,6 +22,11 @@ pub enum Event {
         /// Images a step.
         batch_size: usize,
     },
+    /// As many steps as this, counted from the beginning, turn out to fit into the time.
+    Replanned {
+        /// Steps in all.
+        steps: u64,
+    },
     /// A step was done.
     Step {
         /// Its number, counted from 0.

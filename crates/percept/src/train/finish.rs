@@ -12,19 +12,21 @@ use super::{
     events::{Event, Listener},
     finetune::Held,
     prepare::spread,
+    rejection::{self, Sample},
     run::architecture,
     session::Session,
 };
 use crate::{
     Error, Result,
     data::Dataset,
-    evaluate::{Evaluation, Scores, fit_temperature, labels_of, logits_of},
+    evaluate::{Evaluation, Scores, answers_of, fit_temperature, labels_of},
     explain::{Explanation, overlay},
     files,
     image::Image,
     model::draw::thousands,
     ops::{Explainer, Predictor, calibrated_softmax},
-    report::{self, Accuracy, Calibration, Report, Shown, weight_templates},
+    report::{self, Accuracy, Calibration, Report, Shown, Unknown, weight_templates},
+    unknown::Known,
     weights::{self, ModelCard},
 };
 
@@ -116,16 +118,32 @@ pub(super) fn finish(
     let sample = spread(&dataset.train, TRAIN_SAMPLE);
     // Folded once: the parameters stay as they are from here on.
     let mut predictor = session.network.predictor().with_views(session.config.views);
-    let mut measure = |images: &[u32], temperature: f32| measure(&mut predictor, dataset, images, temperature);
-    let train = measure(&sample, 1.0).1;
-    let held = held.filter(|_| dataset.validation.is_empty()).unwrap_or_else(|| Held {
-        logits: measure(&dataset.validation, 1.0).0,
-        labels: labels_of(dataset, &dataset.validation),
-    });
+    let (logits, seen) = look(&mut predictor, dataset, &sample);
+    let train = Evaluation::new(&logits, &seen.labels, classes, 1.0);
+    let by_folds = held.filter(|_| dataset.validation.is_empty());
+    // Folds judge features that learned from no image here.
+    let tells_unknown = session.config.false_rejection > 0.0 && (by_folds.is_some() || !dataset.validation.is_empty());
+    let (held, held_sample) = match by_folds {
+        Some(held) => (held, None),
+        None => {
+            let (logits, sample) = look(&mut predictor, dataset, &dataset.validation);
+            (Held { logits, labels: sample.labels.clone() }, Some(sample))
+        }
+    };
+    let fitted = match tells_unknown {
+        true => {
+            let rate = session.config.false_rejection;
+            rejection::fit(&mut predictor, dataset, &sample, &seen, held_sample.as_ref(), rate)
+        }
+        false => None,
+    };
+    drop((seen, held_sample));
+    let known = fitted.as_ref().map(|fitted| &fitted.known);
     let validation = Evaluation::new(&held.logits, &held.labels, classes, 1.0);
     let temperature = fit_temperature(&held.logits, &held.labels, classes);
     let calibrated = Evaluation::new(&held.logits, &held.labels, classes, temperature);
-    let (test_logits, test) = measure(&dataset.test, temperature);
+    let (test_logits, rejected) = look_for_unknown(&mut predictor, dataset, &dataset.test, known);
+    let test = Evaluation::new(&test_logits, &labels_of(dataset, &dataset.test), classes, temperature);
     let (has_validation, has_test) = (!held.labels.is_empty(), !dataset.test.is_empty());
 
     let mut outcome = TrainOutcome {
@@ -135,7 +153,12 @@ pub(super) fn finish(
         test: has_test.then(|| test.scores.clone()),
         ..TrainOutcome::interrupted(run, &session)
     };
-    save_model(&session, run, temperature, &outcome)?;
+    save_model(&session, run, temperature, &outcome, known)?;
+    let unknown = fitted.as_ref().map(|fitted| Unknown {
+        false_rejection: session.config.false_rejection,
+        auroc_of_left_out_classes: fitted.auroc,
+        rejected_test_images: has_test.then_some(rejected),
+    });
     write_history(&session, run)?;
 
     // Folds go over all training images.
@@ -158,6 +181,7 @@ pub(super) fn finish(
         learning: on_learning(&session.config),
         learning_rates: learning_rates(&session),
         classes: dataset.classes.clone(),
+        unknown: unknown.clone(),
         measured: evaluation.map(|evaluation| (split.to_string(), evaluation.clone())),
         calibration: (has_validation && temperature != 1.0).then(|| Calibration {
             temperature,
@@ -181,22 +205,49 @@ pub(super) fn finish(
         outcome: &'a TrainOutcome,
         temperature: f32,
         #[serde(skip_serializing_if = "Option::is_none")]
+        unknown: Option<Unknown>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         measured: Option<&'a Evaluation>,
     }
-    let metrics = Metrics { outcome: &outcome, temperature, measured: evaluation };
+    let metrics = Metrics { outcome: &outcome, temperature, unknown, measured: evaluation };
     let text = serde_json::to_string_pretty(&metrics).map_err(|error| Error::invalid(error.to_string(), ""))?;
     files::write_whole(&run.join("metrics.json"), text.as_bytes())?;
     Ok(outcome)
 }
 
-fn measure(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], temperature: f32) -> (Vec<f32>, Evaluation) {
-    let logits = logits_of(predictor, dataset, images);
-    let evaluation = Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), temperature);
-    (logits, evaluation)
+/// Logits, features and labels of some images.
+fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> (Vec<f32>, Sample) {
+    let (mut logits, mut features) = (Vec::new(), Vec::new());
+    answers_of(predictor, dataset, images, |answers| {
+        logits.extend(answers.logits);
+        features.extend(answers.features);
+    });
+    (logits, Sample { features, labels: labels_of(dataset, images) })
+}
+
+/// Logits of some images, and the share of these that is unknown.
+fn look_for_unknown(
+    predictor: &mut Predictor,
+    dataset: &Dataset,
+    images: &[u32],
+    known: Option<&Known>,
+) -> (Vec<f32>, f64) {
+    let (mut logits, mut distances) = (Vec::new(), Vec::new());
+    answers_of(predictor, dataset, images, |answers| {
+        logits.extend(answers.logits);
+        distances.extend(known.iter().flat_map(|known| known.distances(&answers.features)));
+    });
+    (logits, known.map_or(0.0, |known| known.share_unknown(&distances)))
 }
 
 /// Writes the model file. Nothing in it depends on the clock, so that equal trainings give equal files.
-fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOutcome) -> Result<()> {
+fn save_model(
+    session: &Session,
+    run: &Path,
+    temperature: f32,
+    outcome: &TrainOutcome,
+    known: Option<&Known>,
+) -> Result<()> {
     let (config, dataset) = (&session.config, session.dataset);
     let architecture = architecture(dataset, config.hidden, config.preprocess);
     let card = ModelCard {
@@ -205,12 +256,14 @@ fn save_model(session: &Session, run: &Path, temperature: f32, outcome: &TrainOu
         data: dataset.name.clone(),
         fingerprint: dataset.fingerprint.clone(),
         held_out: [config.validation, config.test],
+        false_rejection: known.map(|_| config.false_rejection),
         validation: outcome.validation.clone(),
         test: outcome.test.clone(),
         filter: config.filter,
         ..ModelCard::new(&config.model, architecture, dataset.classes.clone(), config.fit)
     };
-    weights::save(&run.join(weights::MODEL_FILE), &card, session.network.graph(), &session.network.parameters)
+    let (graph, parameters) = (session.network.graph(), &session.network.parameters);
+    weights::save(&run.join(weights::MODEL_FILE), &card, graph, parameters, known)
 }
 
 fn write_history(session: &Session, run: &Path) -> Result<()> {

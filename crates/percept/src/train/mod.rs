@@ -8,6 +8,7 @@ mod finetune;
 mod finish;
 mod optimizer;
 mod prepare;
+mod rejection;
 mod run;
 mod schedule;
 mod session;

@@ -82,7 +82,7 @@ pub fn train(
     wanted.validation = validation;
     let weights = match pretrained {
         Some(pretrained) => {
-            source.show_in_colour();
+            source.show_with_channels(3);
             wanted.filter = options.filter.unwrap_or(pretrained.filter);
             Some(load_weights(pretrained, &options, &wanted, listener)?)
         }
@@ -143,7 +143,7 @@ pub fn train(
         fold::unfold_norms(&graph, &mut parameters, session.network.graph(), &session.network.parameters);
         session.network = Network::new(graph, parameters);
     }
-    if deadline.is_some() && session.config.stop_step.is_some() {
+    if session.config.stop_step.is_some() || !session.config.plans.is_empty() {
         write_config(&run, &session.config)?;
     }
     finish::finish(session, &run, stage_one.map(|found| found.held), started, listener)

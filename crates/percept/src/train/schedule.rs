@@ -5,11 +5,9 @@ use super::config::Schedule;
 /// Share of a one-cycle schedule that rises.
 const RISE: f64 = 0.2;
 
-/// What the largest learning rate is multiplied with at `step` of `steps`. The first `warmup` share of the steps
-/// rises in a straight line on top.
-pub fn factor(schedule: Schedule, step: u64, steps: u64, warmup: f64) -> f64 {
-    // In the middle of the step, so that neither the first nor the last one is wasted on a rate of 0.
-    let progress = (step as f64 + 0.5) / steps.max(1) as f64;
+/// What the largest learning rate is multiplied with when a share of `progress` of the training is done. The first
+/// `warmup` share rises in a straight line on top.
+pub fn factor(schedule: Schedule, progress: f64, warmup: f64) -> f64 {
     let rising = if warmup > 0.0 { (progress / warmup).min(1.0) } else { 1.0 };
     rising
         * match schedule {
@@ -29,7 +27,7 @@ mod tests {
 
     #[test]
     fn schedules_begin_peak_and_end_as_described() {
-        let at = |schedule, step| factor(schedule, step, 1000, 0.0);
+        let at = |schedule, step: u32| factor(schedule, (f64::from(step) + 0.5) / 1000.0, 0.0);
         assert_eq!(at(Schedule::Constant, 999), 1.0);
         assert!(at(Schedule::Cosine, 0) > 0.99 && at(Schedule::Cosine, 999) < 1e-5);
         assert!(at(Schedule::OneCycle, 0) < 0.01 && at(Schedule::OneCycle, 200) > 0.99);
@@ -39,7 +37,7 @@ mod tests {
 
     #[test]
     fn warm_up_rises_from_nothing() {
-        assert!(factor(Schedule::Constant, 0, 1000, 0.1) < 0.01);
-        assert_eq!(factor(Schedule::Constant, 100, 1000, 0.1), 1.0);
+        assert!(factor(Schedule::Constant, 0.0005, 0.1) < 0.01);
+        assert_eq!(factor(Schedule::Constant, 0.1, 0.1), 1.0);
     }
 }

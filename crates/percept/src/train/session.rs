@@ -50,6 +50,39 @@ pub(super) struct Session<'a> {
     started: Instant,
 }
 
+/// How long steps take, for a training that has a deadline: looked at a few times on the way.
+struct Pace {
+    looks: std::slice::Iter<'static, f64>,
+    next: Option<f64>,
+    /// When the last look was, and at which step.
+    since: (Instant, u64),
+}
+
+/// Shares of a training at which its pace is looked at.
+const LOOKS: [f64; 3] = [0.1, 0.4, 0.8];
+/// Fewer steps than this tell nothing of the pace.
+const LEAST_STEPS: u64 = 10;
+/// Share of the steps that would fit into what is left that is planned, so that a slower moment does not cut the end off.
+const PLANNED_AGAIN: f64 = 0.98;
+
+impl Pace {
+    fn new(step: u64) -> Self {
+        let mut looks = LOOKS.iter();
+        let next = looks.next().copied();
+        Self { looks, next, since: (Instant::now(), step) }
+    }
+
+    /// The steps in all that fit before the deadline at the pace since the last look, when it is time for the next.
+    fn steps_until(&mut self, deadline: Instant, step: u64, progress: f64) -> Option<u64> {
+        self.next.filter(|&look| progress >= look && step >= self.since.1 + LEAST_STEPS)?;
+        self.next = self.looks.next().copied();
+        let cost = self.since.0.elapsed().as_secs_f64() / (step - self.since.1) as f64;
+        self.since = (Instant::now(), step);
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        Some(step + ((PLANNED_AGAIN * left / cost) as u64).max(1))
+    }
+}
+
 /// How a loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -118,6 +151,10 @@ impl<'a> Session<'a> {
             self.best = Some(best);
         }
         self.progress = found.clone();
+        if let Some(&[_, steps]) = found.plans.last() {
+            self.config.plans.clone_from(&found.plans);
+            self.config.steps = steps;
+        }
         self.earlier = found.seconds;
         Ok(())
     }
@@ -127,11 +164,12 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Divergence, or a checkpoint that cannot be written.
     pub fn run(&mut self, deadline: Option<Instant>, stop: &AtomicBool, listener: Listener) -> Result<End> {
-        let steps = self.config.stop_step.unwrap_or(self.config.steps);
+        let steps = self.last_step();
         let per_epoch = self.steps_per_epoch();
         let batch_size = self.config.batch_size.min(self.dataset.train.len());
         listener(Event::Begin { step: self.progress.step, steps, steps_per_epoch: per_epoch, batch_size });
-        while self.progress.step < steps {
+        let mut pace = Pace::new(self.progress.step);
+        while self.progress.step < self.last_step() {
             if stop.load(Ordering::Relaxed) {
                 self.save()?;
                 return Ok(End::Interrupted);
@@ -145,7 +183,13 @@ impl<'a> Session<'a> {
             let images = self.batch.labels.len();
             listener(Event::Step { step, loss: outcome.loss, top1: outcome.correct as f64 / images as f64 });
             self.progress.step += 1;
-            if self.progress.step.is_multiple_of(per_epoch) || self.progress.step == steps {
+            if let Some(deadline) = deadline
+                && let Some(steps) = pace.steps_until(deadline, self.progress.step, self.config.progress_at(step))
+            {
+                self.replan(steps);
+                listener(Event::Replanned { steps });
+            }
+            if self.progress.step.is_multiple_of(per_epoch) || self.progress.step == self.last_step() {
                 listener(Event::Evaluated(self.look()?));
                 if self.config.patience > 0 && self.progress.stale >= self.config.patience {
                     listener(Event::Note(format!(
@@ -163,6 +207,20 @@ impl<'a> Session<'a> {
             listener(Event::Evaluated(self.look()?));
         }
         Ok(End::Done)
+    }
+
+    fn last_step(&self) -> u64 {
+        self.config.stop_step.unwrap_or(self.config.steps)
+    }
+
+    /// Goes on as if so many steps had been planned for what is left.
+    fn replan(&mut self, steps: u64) {
+        if self.config.plans.is_empty() {
+            self.config.plans.push([0, self.config.steps]);
+        }
+        self.config.plans.push([self.progress.step, steps]);
+        self.config.steps = steps;
+        self.progress.plans.clone_from(&self.config.plans);
     }
 
     /// Opens the history with what stage 1 of fine-tuning found: stage 2 has to be better, or it is what stays.
@@ -370,7 +428,7 @@ fn optimizer_config(config: &TrainConfig) -> OptimizerConfig {
         momentum: config.momentum,
         weight_decay: config.weight_decay,
         gradient_clip: config.gradient_clip,
-        fine_tuning: (config.stage == 2).then_some(config.steps),
+        fine_tuning: (config.stage == 2).then_some(config.steps_at_first()),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     files,
     image::{Filter, Fit, Framing, Views},
     model::{self, Graph, ModelConfig, Parameters, parameters},
+    unknown::{self, Known},
 };
 pub use tensors::{bytes_of, floats_of};
 
@@ -66,6 +67,9 @@ pub struct ModelCard {
     pub fingerprint: String,
     /// The shares of that data that were held out for validation and test, where it came without such splits.
     pub held_out: [f64; 2],
+    /// Share of known images that it may call unknown; none where it calls nothing so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub false_rejection: Option<f64>,
     /// Final figures.
     pub validation: Option<Scores>,
     /// Final figures.
@@ -89,6 +93,7 @@ impl ModelCard {
             data: String::new(),
             fingerprint: String::new(),
             held_out: [0.0; 2],
+            false_rejection: None,
             validation: None,
             test: None,
         }
@@ -114,6 +119,8 @@ pub struct SavedModel {
     pub graph: Graph,
     /// Its numbers, in memory order.
     pub parameters: Parameters,
+    /// What tells images unlike all that it has seen; none where it calls nothing unknown.
+    pub known: Option<Known>,
 }
 
 /// The file that a user means: a model file, or the one in a run's folder.
@@ -143,16 +150,17 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A folder that cannot be written, or a full disk.
-pub fn save(path: &Path, card: &ModelCard, graph: &Graph, numbers: &Parameters) -> Result<()> {
-    let ordered: Vec<Vec<u8>> = graph
-        .parameters
-        .iter()
-        .zip(&numbers.0)
-        .map(|(spec, memory)| bytes_of(&parameters::to_file(spec, memory)))
-        .collect();
-    let views = graph.parameters.iter().zip(&ordered).map(|(spec, bytes)| {
-        let view = TensorView::new(safetensors::Dtype::F32, spec.shape.clone(), bytes);
-        view.map(|view| (spec.name.clone(), view))
+pub fn save(path: &Path, card: &ModelCard, graph: &Graph, numbers: &Parameters, known: Option<&Known>) -> Result<()> {
+    let own =
+        graph.parameters.iter().zip(&numbers.0).map(|(spec, memory)| {
+            (spec.name.clone(), spec.shape.clone(), bytes_of(&parameters::to_file(spec, memory)))
+        });
+    let known = known.map(Known::tensors).unwrap_or_default();
+    let known = known.into_iter().map(|(name, shape, values)| (name.to_string(), shape, bytes_of(&values)));
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = own.chain(known).collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        view.map(|view| (name.clone(), view))
     });
     let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| unwritable(path, &error))?;
     // One entry: the order of several would depend on a hash map.
@@ -205,7 +213,7 @@ pub fn load(path: &Path) -> Result<SavedModel> {
         return Err(damaged("its classes or its temperature do not fit the network".into()));
     }
     for name in tensors.names() {
-        if !graph.parameters.iter().any(|spec| spec.name == name) {
+        if !graph.parameters.iter().any(|spec| spec.name == name) && !name.starts_with(unknown::PREFIX) {
             return Err(damaged(format!("tensor {name} does not belong to model {}", card.model)));
         }
     }
@@ -219,7 +227,13 @@ pub fn load(path: &Path) -> Result<SavedModel> {
         }
         numbers.push(parameters::to_memory(spec, &floats_of(tensor.data())));
     }
-    Ok(SavedModel { card, graph, parameters: Parameters(numbers) })
+    let width = graph.features().map_or(0, |node| graph.nodes[node].shape.len());
+    let known = Known::from_tensors(width, |name| {
+        let tensor = tensors.tensor(name).ok().filter(|tensor| tensor.dtype() == safetensors::Dtype::F32)?;
+        Some((tensor.shape().to_vec(), floats_of(tensor.data())))
+    });
+    let known = known.map_err(damaged)?;
+    Ok(SavedModel { card, graph, parameters: Parameters(numbers), known })
 }
 
 fn looks_like_safetensors(bytes: &[u8]) -> bool {

@@ -4,6 +4,7 @@
 use percept_kernels::{self as kernels, Layout, Targets};
 
 use super::features::Features;
+use crate::algebra::{add, dot, length};
 
 /// Pulls that are tried, the strongest first: each begins where the one before ended.
 pub(super) const DECAYS: [f64; 7] = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001];
@@ -232,16 +233,4 @@ fn direction(gradient: &[f32], memory: &[(Vec<f32>, Vec<f32>)]) -> Vec<f32> {
         add(&mut direction, step, share - back);
     }
     direction
-}
-
-fn add(into: &mut [f32], values: &[f32], factor: f64) {
-    into.iter_mut().zip(values).for_each(|(into, value)| *into += factor as f32 * value);
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-}
-
-fn length(values: &[f32]) -> f64 {
-    dot(values, values).sqrt()
 }

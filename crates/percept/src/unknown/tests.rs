@@ -1,0 +1,116 @@
+use super::*;
+
+const WIDTH: usize = 24;
+const CLASSES: u32 = 4;
+
+/// Numbers without a pattern between -1 and 1.
+fn noise(seed: usize) -> f32 {
+    let mixed = (seed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f32 / (1 << 23) as f32 - 1.0
+}
+
+/// Features of classes that each have a direction of their own, with noise that lies in the first half of all directions.
+fn features(classes: std::ops::Range<u32>, images: usize, seed: usize) -> Part {
+    let mut part = Part::default();
+    for image in 0..images {
+        let label = classes.start + image as u32 % (classes.end - classes.start);
+        for place in 0..WIDTH {
+            let own = if place == label as usize { 4.0 } else { 0.0 };
+            let spread = if place < WIDTH / 2 { 1.0 } else { 0.05 };
+            part.features.push(own + spread * noise(seed + image * WIDTH + place));
+        }
+        part.labels.push(label);
+    }
+    part
+}
+
+#[test]
+fn about_the_stated_share_of_known_images_is_rejected_and_most_of_other_classes() {
+    let (seen, held) = (features(0..CLASSES, 400, 1), features(0..CLASSES, 400, 77_777));
+    let (new, foreign) = (features(0..CLASSES, 400, 999_999), features(CLASSES..CLASSES + 3, 300, 5));
+    for held in [Some(held.view()), None] {
+        let Fitted { known, auroc: left_out } = fit(seen.view(), held, &[], 0.05).expect("enough images");
+        let rejected = |part: &Part| {
+            let distances = known.distances(&part.features);
+            distances.iter().filter(|&&distance| known.is_unknown(distance)).count() as f64 / distances.len() as f64
+        };
+        assert!((0.02..0.09).contains(&rejected(&new)), "{} of the known", rejected(&new));
+        assert!(rejected(&foreign) > 0.8, "{} of the unknown", rejected(&foreign));
+        let found = auroc(&known.distances(&new.features), &known.distances(&foreign.features));
+        assert!(found > 0.95, "{found}");
+        assert!(left_out > Some(0.9), "{left_out:?}");
+    }
+}
+
+#[test]
+fn what_varies_where_known_images_never_do_is_unknown() {
+    let seen = features(0..CLASSES, 400, 1);
+    let Fitted { known, .. } = fit(seen.view(), None, &[], 0.05).expect("enough images");
+    let mut strange = features(0..CLASSES, 50, 4_444);
+    for row in strange.features.chunks_exact_mut(WIDTH) {
+        row[WIDTH - 1] += 2.0;
+    }
+    let distances = known.distances(&strange.features);
+    assert!(distances.iter().all(|&distance| known.is_unknown(distance)), "{distances:?}");
+}
+
+/// Were blurring a direction like any other, it would make every image unknown.
+#[test]
+fn directions_of_blurring_do_not_count() {
+    let seen = features(0..CLASSES, 400, 1);
+    let moved = |part: &Part| -> Vec<f32> {
+        let is_blurred = |place: usize| place % WIDTH == WIDTH - 1;
+        part.features.iter().enumerate().map(|(at, value)| value + if is_blurred(at) { 2.0 } else { 0.0 }).collect()
+    };
+    let moves: Vec<f32> = moved(&seen).iter().zip(&seen.features).map(|(new, old)| new - old).collect();
+    let blurred = moved(&features(0..CLASSES, 100, 31_337));
+    for (moves, most) in [(&moves[..], 0.2), (&[], 1.0)] {
+        let Fitted { known, .. } = fit(seen.view(), None, moves, 0.05).expect("enough images");
+        let unknown = known.distances(&blurred).iter().filter(|&&distance| known.is_unknown(distance)).count();
+        assert!((unknown as f64 / 100.0 <= most) && (most < 1.0 || unknown == 100), "{unknown} of 100");
+    }
+}
+
+#[test]
+fn one_class_and_features_that_never_vary_are_borne() {
+    let one = features(0..1, 60, 3);
+    let Fitted { known, auroc } = fit(one.view(), None, &[], 0.1).expect("enough images");
+    assert!(auroc.is_none());
+    assert!(known.distances(&one.features).iter().all(|distance| distance.is_finite()));
+    let mut strange = one.features[..WIDTH].to_vec();
+    strange[WIDTH - 1] += 3.0;
+    assert!(known.is_unknown(known.distances(&strange)[0]));
+    assert!(known.is_unknown(known.distances(&[f32::NAN; WIDTH])[0]));
+    let constant = Part { features: vec![1.0; 40 * WIDTH], labels: (0..40).map(|image| image % 2).collect() };
+    if let Some(Fitted { known, .. }) = fit(constant.view(), None, &[], 0.05) {
+        assert!(!known.is_unknown(known.distances(&constant.features)[0]), "what was seen is not unknown");
+    }
+    assert!(fit(features(0..2, 10, 1).view(), None, &[], 0.05).is_none(), "too few to say");
+    assert!(fit(Labelled { features: &[], labels: &[0; 40] }, None, &[], 0.05).is_none(), "no features");
+}
+
+#[test]
+fn tensors_bring_it_back() {
+    let seen = features(0..CLASSES, 200, 1);
+    let moves: Vec<f32> = (0..30 * WIDTH).map(noise).collect();
+    let Fitted { known, .. } = fit(seen.view(), None, &moves, 0.05).expect("enough images");
+    let tensors = known.tensors();
+    let find = |name: &str| {
+        tensors.iter().find(|tensor| tensor.0 == name).map(|(_, shape, values)| (shape.clone(), values.clone()))
+    };
+    assert_eq!(Known::from_tensors(WIDTH, find), Ok(Some(known)));
+    assert_eq!(Known::from_tensors(WIDTH, |_| None), Ok(None));
+    let error = Known::from_tensors(WIDTH + 1, find).expect_err("another width");
+    assert_eq!(error, "tensor unknown.mean is [24], but the network has 25 features");
+    let error = Known::from_tensors(WIDTH, |name| find(name).filter(|_| name != "unknown.factor"));
+    assert_eq!(error, Err("tensor unknown.factor is missing".into()));
+    assert_eq!(tensors.iter().find(|tensor| tensor.0 == "unknown.blur").map(|tensor| tensor.1[1]), Some(7));
+}
+
+#[test]
+fn auroc_counts_pairs() {
+    // Of six pairs four are in order and one is equal.
+    assert_eq!(auroc(&[1.0, 2.0, 4.0], &[3.0, 4.0]), 4.5 / 6.0);
+    assert_eq!(auroc(&[1.0, 1.0], &[1.0]), 0.5);
+    assert_eq!(auroc(&[1.0], &[2.0]), 1.0);
+}
