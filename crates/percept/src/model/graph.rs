@@ -310,6 +310,9 @@ pub struct Graph {
     pub parameters: Vec<ParameterSpec>,
 }
 
+/// The largest window that pooling takes.
+const LARGEST_POOL: usize = 16;
+
 /// Where a value is in the graph.
 pub type Value = usize;
 
@@ -358,6 +361,9 @@ impl Graph {
             Shape::Vector(channels) if kernel == 1 && self.nodes[input].op != Op::Flatten => (channels, 1, 1),
             Shape::Vector(_) => return Err(self.refuse(name, "a convolution needs a feature map")),
         };
+        if filters == 0 {
+            return Err(self.refuse(name, "a convolution needs a filter"));
+        }
         if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
             let why = format!("{channels} channels and {filters} filters cannot both be cut into {groups} groups");
             return Err(self.refuse(name, &why));
@@ -365,7 +371,8 @@ impl Graph {
         let (height, width) = self.slide(name, [height, width], kernel, stride, padding, dilation)?;
         let shape = match self.nodes[input].shape {
             Shape::Map { .. } => Shape::Map { channels: filters, height, width },
-            Shape::Vector(_) => Shape::Vector(filters),
+            Shape::Vector(_) if height * width == 1 => Shape::Vector(filters),
+            Shape::Vector(_) => return Err(self.refuse(name, "a vector has no room for padding")),
         };
         let seen = channels / groups;
         let multiply_adds = (shape.len() * seen * kernel * kernel) as u64;
@@ -468,6 +475,13 @@ impl Graph {
         let Shape::Map { channels, height, width } = self.nodes[input].shape else {
             return Err(self.refuse(name, "pooling needs a feature map"));
         };
+        if window.kernel > LARGEST_POOL || window.padding > window.kernel / 2 {
+            let why = format!(
+                "pooling takes windows up to {LARGEST_POOL} and pads half of them at most, not {} and {}",
+                window.kernel, window.padding
+            );
+            return Err(self.refuse(name, &why));
+        }
         let Window { kernel, stride, padding } = window;
         let (height, width) = self.slide(name, [height, width], kernel, stride, [[padding; 2]; 2], 1)?;
         let op = Op::MaxPool { kernel, stride, padding };
@@ -497,6 +511,9 @@ impl Graph {
         let Shape::Vector(inputs) = self.nodes[input].shape else {
             return Err(self.refuse(name, "a linear layer needs a vector"));
         };
+        if outputs == 0 {
+            return Err(self.refuse(name, "a linear layer needs an output"));
+        }
         let macs = (inputs * outputs) as u64;
         let node = self.push(name, Op::Linear, vec![input], Shape::Vector(outputs), macs);
         let pixels = match self.nodes[input].op {
@@ -681,5 +698,36 @@ impl Convolution {
     #[must_use]
     pub fn with_bias(self) -> Self {
         Self { bias: true, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph() -> (Graph, Value) {
+        Graph::new("test", ImageShape { height: 5, width: 4, channels: 3 }, false)
+    }
+
+    #[test]
+    fn windows_that_cannot_be_are_refused_and_leave_the_graph_as_it_was() {
+        let (mut graph, x) = graph();
+        for window in [Window::valid(0, 1), Window::valid(2, 0), Window::valid(5, 1)] {
+            assert!(graph.conv2d("conv", x, 2, window, Init::UniformFanIn).is_err(), "{window:?}");
+            assert!(graph.max_pool("pool", x, window).is_err(), "{window:?}");
+        }
+        for (kernel, padding) in [(2, 2), (3, 2), (1, 1), (17, 8)] {
+            let error = graph.max_pool("pool", x, Window { kernel, stride: 1, padding }).expect_err("cannot be");
+            let why =
+                format!("pooling takes windows up to 16 and pads half of them at most, not {kernel} and {padding}");
+            assert_eq!(error.to_string(), format!("model test cannot take images of 5x4: pool: {why}"));
+        }
+        assert!(graph.conv2d("conv", x, 0, Window::valid(1, 1), Init::UniformFanIn).is_err(), "no filters");
+        let vector = graph.global_average_pool("vector", x);
+        assert!(graph.linear("linear", vector, 0, Init::UniformFanIn).is_err(), "no outputs");
+        let padded = Window { padding: 1, ..Window::valid(1, 1) };
+        assert!(graph.conv2d("conv", vector, 2, padded, Init::UniformFanIn).is_err(), "padding of a vector");
+        assert!(graph.conv2d("conv", vector, 2, Window::valid(1, 1), Init::UniformFanIn).is_ok());
+        assert_eq!(graph.nodes.len(), 4);
     }
 }

@@ -139,6 +139,13 @@ pub const MODELS: [Model; 13] = [
     },
 ];
 
+/// Longest side of a model's images.
+const LARGEST_SIDE: usize = 4096;
+/// Most channels of a model's images.
+const MOST_CHANNELS: usize = 4;
+/// Most classes, and most hidden features. What sizes make together then fits a 64-bit number.
+const MOST_FEATURES: usize = 1 << 24;
+
 /// The model of a name.
 ///
 /// # Errors
@@ -154,9 +161,25 @@ pub fn find(name: &str) -> Result<&'static Model> {
 /// Builds the named model's graph.
 ///
 /// # Errors
-/// An unknown name, or images too small for the model.
+/// An unknown name, images too small for the model, or sizes that no model has.
 pub fn build(name: &str, config: &ModelConfig) -> Result<Graph> {
-    (find(name)?.build)(config)
+    let model = find(name)?;
+    let ImageShape { height, width, channels } = config.input;
+    for (what, least, size, most) in [
+        ("image height", 1, height, LARGEST_SIDE),
+        ("image width", 1, width, LARGEST_SIDE),
+        ("number of channels", 1, channels, MOST_CHANNELS),
+        ("number of classes", 1, config.classes, MOST_FEATURES),
+        ("number of hidden features", 0, config.hidden, MOST_FEATURES),
+    ] {
+        if !(least..=most).contains(&size) {
+            return Err(Error::invalid(
+                format!("no model has a {what} of {size}"),
+                format!("choose one from {least} to {most}"),
+            ));
+        }
+    }
+    (model.build)(config)
 }
 
 /// With fewer training images a large network learns less from nothing than the small one does, and a small network
@@ -188,7 +211,31 @@ const PHOTOGRAPHS: &str = "efficientnet_lite0";
 
 #[cfg(test)]
 mod tests {
-    use super::choose;
+    use super::{ModelConfig, build, choose};
+    use crate::image::ImageShape;
+
+    #[test]
+    fn sizes_that_no_model_has_are_refused() {
+        let sizes = |height, width, channels, classes, hidden| ModelConfig {
+            input: ImageShape { height, width, channels },
+            classes,
+            hidden,
+            per_pixel: false,
+        };
+        let far = usize::MAX;
+        for (config, what) in [
+            (sizes(0, 8, 3, 2, 2), "image height of 0".to_owned()),
+            (sizes(8, far, 3, 2, 2), format!("image width of {far}")),
+            (sizes(8, 8, 0, 2, 2), "number of channels of 0".to_owned()),
+            (sizes(8, 8, 3, 0, 2), "number of classes of 0".to_owned()),
+            (sizes(8, 8, 3, 2, far), format!("number of hidden features of {far}")),
+        ] {
+            let error = build("mlp", &config).expect_err("no model");
+            assert_eq!(error.to_string(), format!("no model has a {what}"));
+        }
+        assert!(build("mlp", &sizes(8, 8, 3, 2, 0)).is_err(), "a layer without features");
+        assert!(build("softmax", &sizes(8, 8, 3, 2, 0)).is_ok());
+    }
 
     #[test]
     fn size_and_number_of_images_decide() {

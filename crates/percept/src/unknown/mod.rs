@@ -294,6 +294,9 @@ impl Known {
         mut tensor: impl FnMut(&str) -> Option<(Vec<usize>, Vec<f32>)>,
     ) -> Result<Option<Self>, String> {
         let Some((shape, mean)) = tensor("unknown.mean") else { return Ok(None) };
+        if width == 0 {
+            return Err("tensor unknown.mean belongs to no features of the network".into());
+        }
         if shape != [width] {
             return Err(format!("tensor unknown.mean is {shape:?}, but the network has {width} features"));
         }

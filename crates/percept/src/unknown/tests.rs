@@ -102,6 +102,7 @@ fn tensors_bring_it_back() {
     assert_eq!(Known::from_tensors(WIDTH, |_| None), Ok(None));
     let error = Known::from_tensors(WIDTH + 1, find).expect_err("another width");
     assert_eq!(error, "tensor unknown.mean is [24], but the network has 25 features");
+    assert!(Known::from_tensors(0, |name| find(name).map(|_| (vec![0], Vec::new()))).is_err(), "no features");
     let error = Known::from_tensors(WIDTH, |name| find(name).filter(|_| name != "unknown.factor"));
     assert_eq!(error, Err("tensor unknown.factor is missing".into()));
     assert_eq!(tensors.iter().find(|tensor| tensor.0 == "unknown.blur").map(|tensor| tensor.1[1]), Some(7));

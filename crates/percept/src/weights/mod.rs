@@ -193,21 +193,29 @@ pub fn open(model: &Path, places: &pretrained::Places) -> Result<SavedModel> {
 pub fn load(path: &Path) -> Result<SavedModel> {
     let path = locate(path)?;
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-    let damaged = |reason: String| Error::damaged(&path, reason, "copy the file again, or train the model again");
+    parse(&bytes, &path)
+}
+
+/// [`load`] for a model file that is in memory; messages call it by `path`.
+///
+/// # Errors
+/// See [`load`].
+pub fn parse(bytes: &[u8], path: &Path) -> Result<SavedModel> {
+    let damaged = |reason: String| Error::damaged(path, reason, "copy the file again, or train the model again");
     let foreign = || {
         Error::invalid(
             format!("{} is not a model file of Percept", path.display()),
             "pass a run's folder or the model.safetensors in it",
         )
     };
-    let tensors = match SafeTensors::deserialize(&bytes) {
+    let tensors = match SafeTensors::deserialize(bytes) {
         Ok(tensors) => tensors,
-        Err(_) if !looks_like_safetensors(&bytes) => return Err(foreign()),
+        Err(_) if !looks_like_safetensors(bytes) => return Err(foreign()),
         Err(error) => return Err(damaged(error.to_string())),
     };
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(error.to_string()))?;
     let text = metadata.metadata().as_ref().and_then(|all| all.get(KEY)).ok_or_else(foreign)?;
-    let card = read_card(text, &path)?;
+    let card = read_card(text, path)?;
     let graph = model::build(&card.model, &card.architecture)?;
     if card.classes.len() != graph.classes() || card.temperature.is_nan() || card.temperature <= 0.0 {
         return Err(damaged("its classes or its temperature do not fit the network".into()));

@@ -16,6 +16,8 @@ use crate::pickle::{Number, Pickle, Tensor};
 const ZIP: &[u8] = b"PK\x03\x04";
 /// The number that opens the old format.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// Storages are read for each of their tensors, of which few share one: how many times the file's size in all.
+const READINGS: usize = 8;
 /// Where training scripts put a state dict beside other things.
 const INSIDE: [&str; 3] = ["state_dict", "model", "state_dict_ema"];
 
@@ -58,7 +60,7 @@ fn read_old(bytes: &[u8]) -> Result<Tensors, String> {
     // The magic number is longer than integers are elsewhere; it was compared already, and a stop follows it.
     let mut at = 4 + MAGIC.len() + 1;
     for _ in 0..2 {
-        at += Pickle::read_first(&bytes[at..])?.1;
+        at += Pickle::read_first(bytes.get(at..).unwrap_or_default())?.1;
     }
     let (state, end) = Pickle::read_first(&bytes[at..])?;
     at += end;
@@ -105,7 +107,7 @@ fn tensors_of(
     mut storage: impl FnMut(&str, usize) -> Result<Vec<u8>, String>,
 ) -> Result<Tensors, String> {
     let mut tensors = Tensors::new();
-    let mut left = most;
+    let (mut left, mut unread) = (most, most.saturating_mul(READINGS));
     for (name, id) in state_dict(pickle)? {
         let Some((tensor, key)) = pickle.tensor(id) else { continue };
         if tensor.number == Number::Other {
@@ -117,6 +119,7 @@ fn tensors_of(
             .and_then(|count| left.checked_sub(count.checked_mul(tensor.number.size())?))
             .ok_or("its tensors hold more numbers than the file")?;
         let length = tensor.storage_length.saturating_mul(tensor.number.size());
+        unread = unread.checked_sub(length).ok_or("its tensors read more numbers than the file holds")?;
         let bytes = storage(key, length)?;
         if bytes.len() != length {
             return Err(format!("{name}: its storage has {} bytes instead of {length}", bytes.len()));

@@ -145,6 +145,31 @@ fn files_that_are_no_weights_are_refused() {
 }
 
 #[test]
+fn torch_files_that_end_early_are_refused() {
+    let file = include_bytes!("../testdata/old.pth");
+    for length in 0..file.len() {
+        assert!(foreign::read(&file[..length]).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn a_small_file_cannot_unpack_a_large_storage() {
+    const NUMBERS: usize = 1_000_000;
+    let pickle = format!(
+        "}}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00\
+         X\x03\0\0\0cpuI{NUMBERS}\ntQK\0(K\x01t(K\x01ttRs."
+    );
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    archive.start_file("w/data.pkl", options).unwrap();
+    archive.write_all(pickle.as_bytes()).unwrap();
+    archive.start_file("w/data/0", options).unwrap();
+    archive.write_all(&vec![0; 4 * NUMBERS]).unwrap();
+    let file = archive.finish().unwrap().into_inner();
+    assert_eq!(foreign::read(&file), Err("its tensors read more numbers than the file holds".into()));
+}
+
+#[test]
 fn torch_files_of_both_formats_give_the_same_tensors() {
     let read = |bytes: &[u8]| foreign::read(bytes).unwrap();
     let zip = read(include_bytes!("../testdata/zip.pth"));
