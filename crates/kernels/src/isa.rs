@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 /// An instruction set that has kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// What the compiler's target always has: SSE2 on x86-64, simd128 in WebAssembly where it is enabled.
+    /// What the compiler's target always has: SSE2 on x86-64.
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
@@ -17,6 +17,8 @@ pub enum Isa {
     Avx512Bf16,
     /// AArch64's Advanced SIMD.
     Neon,
+    /// WebAssembly's fixed-width SIMD, where the program was compiled for it: nothing can be detected there.
+    Simd128,
 }
 
 /// The variable that forces an instruction set.
@@ -27,7 +29,7 @@ thread_local! {
 }
 
 impl Isa {
-    const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Neon];
+    const ALL: [Self; 6] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Neon, Self::Simd128];
 
     /// The name that `PERCEPT_ISA` knows it by.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
             Self::Neon => "neon",
+            Self::Simd128 => "simd128",
         }
     }
 
@@ -109,7 +112,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
             }
             Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
-            Self::Neon => false,
+            Self::Neon | Self::Simd128 => false,
         }
     }
 
@@ -118,13 +121,13 @@ impl Isa {
         match self {
             Self::Portable => true,
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Simd128 => false,
         }
     }
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_available(self) -> bool {
-        self == Self::Portable
+        self == Self::Portable || (self == Self::Simd128 && cfg!(target_feature = "simd128"))
     }
 }
 

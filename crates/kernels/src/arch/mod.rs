@@ -11,6 +11,8 @@ mod depthwise;
 mod neon;
 mod portable;
 mod transforms;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 
 pub(crate) use depthwise::{
     COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
@@ -109,6 +111,8 @@ impl MicroKernel {
         const AVX512_BF16: MicroKernel = MicroKernel { words: Words::Pairs, ..avx512bf16::KERNEL };
         #[cfg(target_arch = "aarch64")]
         const NEON: MicroKernel = rounded(neon::KERNEL);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        const SIMD128: MicroKernel = rounded(wasm::KERNEL);
         const PORTABLE: MicroKernel = rounded(portable::KERNEL);
         match (Precision::current(), isa) {
             (Precision::F32, isa) => Self::of(isa),
@@ -120,6 +124,8 @@ impl MicroKernel {
             (Precision::Bf16, Isa::Avx512Bf16) => &AVX512_BF16,
             #[cfg(target_arch = "aarch64")]
             (Precision::Bf16, Isa::Neon) => &NEON,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            (Precision::Bf16, Isa::Simd128) => &SIMD128,
             (Precision::Bf16, _) => &PORTABLE,
         }
     }
@@ -133,6 +139,8 @@ impl MicroKernel {
             Isa::Avx512 | Isa::Avx512Bf16 => &avx512::KERNEL,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::KERNEL,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::Simd128 => &wasm::KERNEL,
             _ => &portable::KERNEL,
         }
     }

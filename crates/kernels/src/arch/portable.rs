@@ -1,4 +1,4 @@
-//! Plain arrays that the compiler turns into whatever vectors its target has (SSE2, simd128).
+//! Plain arrays that the compiler turns into whatever vectors its target has: SSE2 on x86-64.
 
 use super::{depthwise::depthwise, micro_kernels, transforms::transforms};
 
