@@ -2,6 +2,8 @@
 """Folders with 100 training images of each class and all test images: data that a pretrained backbone is made for.
 
 usage: bench/few_images.py cifar10 FOLDER OUT          FOLDER holds {train,test}/<class>/*.jpg
+       bench/few_images.py unseen FOLDER OUT           the same FOLDER: OUT/0, 1 and 2 hold `known`, 7 classes drawn of
+                                                       CIFAR-10's, and `unseen`, the test images of the other 3
        bench/few_images.py fashion-mnist FOLDER OUT    FOLDER holds the four IDX files, packed or not
 
 Which training images those are is fixed by the lists in bench/few. Pictures of CIFAR-10 are linked, those of
@@ -10,6 +12,7 @@ Fashion-MNIST are written as PNG files.
 
 import gzip
 import pathlib
+import random
 import shutil
 import struct
 import sys
@@ -24,6 +27,19 @@ def cifar10(folder, out):
         link(folder / "train" / line, out / "train" / line)
     for picture in sorted(folder.glob("test/*/*.jpg")):
         link(picture, out / picture.relative_to(folder))
+
+
+def unseen(folder, out):
+    classes = sorted(path.name for path in (folder / "test").iterdir() if path.is_dir())
+    for draw in range(3):
+        left_out = random.Random(draw).sample(classes, 3)
+        for line in (LISTS / "cifar10.txt").read_text().split():
+            if line.partition("/")[0] not in left_out:
+                link(folder / "train" / line, out / str(draw) / "known" / "train" / line)
+        for picture in sorted(folder.glob("test/*/*.jpg")):
+            place = "unseen" if picture.parent.name in left_out else "known/test"
+            link(picture, out / str(draw) / place / picture.parent.name / picture.name)
+        print(f"{draw}: {', '.join(left_out)} are unseen")
 
 
 def link(source, target):
@@ -60,10 +76,10 @@ def png(pixels, side):
 
 
 def main():
-    if len(sys.argv) != 4 or sys.argv[1] not in ("cifar10", "fashion-mnist"):
+    makers = {"cifar10": cifar10, "unseen": unseen, "fashion-mnist": fashion_mnist}
+    if len(sys.argv) != 4 or sys.argv[1] not in makers:
         raise SystemExit(__doc__)
-    folder, out = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-    {"cifar10": cifar10, "fashion-mnist": fashion_mnist}[sys.argv[1]](folder, out)
+    makers[sys.argv[1]](pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
 
 
 main()

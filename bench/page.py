@@ -4,7 +4,7 @@ other text is kept."""
 import statistics
 
 import results
-from workloads import CIFAR10, GROWTH, INFERENCE, MEMORY, TRAINING, key_of
+from workloads import CIFAR10, DECODING, GROWTH, INFERENCE, MEMORY, TRAINING, key_of
 
 PAGE = results.ROOT / "docs" / "benchmarks.md"
 NOTHING = ["Not measured yet."]
@@ -210,6 +210,29 @@ def what_ran(entries):
     return isas, sorted(version for version in versions if not version.startswith("torch.compile"))
 
 
+def decoding_table(entries, _machine):
+    entry = entries.get("decoding")
+    if not entry or not {"Percept", "torchvision"} <= entry["sides"].keys():
+        return []
+    rates = {
+        name: [1e3 * side["batch"] / turn["mean"] for turn in side["turns"]] for name, side in entry["sides"].items()
+    }
+    ours, theirs = (statistics.median(rates[name]) for name in ("Percept", "torchvision"))
+    each = [our / their for our, their in zip(rates["Percept"], rates["torchvision"])]
+    head = ["photographs", "Percept", "torchvision", "ratio", "spread", "bar", "pixels apart", "busy"]
+    row = [
+        str(entry["sides"]["Percept"]["batch"]),
+        number(ours),
+        number(theirs),
+        f"**{ours / theirs:.2f}**",
+        f"{min(each):.2f} to {max(each):.2f}",
+        bar_cell(DECODING, ours / theirs >= DECODING),
+        f"{entry['difference']:.2f} levels",
+        "" if entry["load"] is None else f"{entry['load']:g}",
+    ]
+    return table(head, [row])
+
+
 def cifar_table(entries, machine):
     precision = "bf16" if results.has_bf16(set(machine["features"])) else "f32"
     found = [entry for key, entry in entries.items() if key.startswith("cifar10")]
@@ -267,6 +290,7 @@ PARTS = {
     ),
     "memory": per_machine(memory_table),
     "growth": per_machine(growth_tables),
+    "decoding": per_machine(decoding_table),
     "cifar10": per_machine(cifar_table),
     "missing": missing_lines,
 }

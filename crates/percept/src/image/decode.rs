@@ -196,7 +196,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<DynamicImage, String> {
 /// not taken for it (ITU-T T.81, annex B).
 fn ends_early(bytes: &[u8]) -> bool {
     let mut at = 2;
-    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff)) {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(0xff, rest)) {
         at += found + 1;
         match bytes.get(at) {
             None => return true,

@@ -559,7 +559,7 @@ impl Graph {
     /// Images that are best computed together where there are many: enough to share the work of reading weights, few
     /// enough that values stay near the processor.
     pub fn batch_in_memory(&self) -> usize {
-        const VALUES: usize = 16 << 20;
+        const VALUES: usize = 4 << 20;
         let largest = self.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
         (VALUES / largest.max(1)).clamp(1, 256)
     }

@@ -81,6 +81,18 @@ impl Predictor {
     /// # Panics
     /// If `images` does not hold whole images.
     pub fn answer(&mut self, images: &[u8]) -> Answers {
+        let size = self.network.graph.input.len();
+        let mut all = Answers::default();
+        // Together no more than stay near the processor, whoever asks for how many.
+        for part in images.chunks(self.network.graph.batch_in_memory() * size) {
+            let Answers { logits, features } = self.answer_together(part);
+            all.logits.extend(logits);
+            all.features.extend(features);
+        }
+        all
+    }
+
+    fn answer_together(&mut self, images: &[u8]) -> Answers {
         let network = &mut self.network;
         let shape = network.graph.input;
         let batch = network.count(images);

@@ -121,8 +121,9 @@ pub(super) fn finish(
     let (logits, seen) = look(&mut predictor, dataset, &sample);
     let train = Evaluation::new(&logits, &seen.labels, classes, 1.0);
     let by_folds = held.filter(|_| dataset.validation.is_empty());
-    // Folds judge features that learned from no image here.
-    let tells_unknown = session.config.false_rejection > 0.0 && (by_folds.is_some() || !dataset.validation.is_empty());
+    // Folds can stand in where the features have learned from no image here.
+    let judges = !dataset.validation.is_empty() || by_folds.is_some() && session.config.stage == 1;
+    let tells_unknown = session.config.false_rejection > 0.0 && judges;
     let (held, held_sample) = match by_folds {
         Some(held) => (held, None),
         None => {
