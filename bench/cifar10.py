@@ -23,15 +23,12 @@ import page
 import results
 from workloads import key_of_cifar10
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", results.ROOT / "target")).resolve()
-
 
 def words_of(arguments, flags, out):
     """The command of one training."""
     if arguments.peer:
         return [arguments.peer, "bench/airbench94.py", str(arguments.folder), *flags]
-    program = str(TARGET / f"release/percept{'.exe' if os.name == 'nt' else ''}")
-    return [program, "train", str(arguments.folder), *flags, "--out", out, "--json"]
+    return [results.program("release/percept"), "train", str(arguments.folder), *flags, "--out", out, "--json"]
 
 
 def run(command, cache):

@@ -17,8 +17,7 @@ import page
 import results
 from session import take_turns
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", results.ROOT / "target")).resolve()
-PERCEPT = str(TARGET / f"release/examples/decoding{'.exe' if os.name == 'nt' else ''}")
+PERCEPT = results.program("release/examples/decoding")
 
 
 def difference(sides):

@@ -14,6 +14,12 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "bench" / "results"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+
+
+def program(path):
+    """A program that cargo built, by its path in the target folder."""
+    return str(TARGET / f"{path}{'.exe' if os.name == 'nt' else ''}")
 
 
 def processor():

@@ -16,7 +16,6 @@ are measured by bench/cifar10.py.
 
 import argparse
 import os
-import pathlib
 import subprocess
 import time
 
@@ -26,11 +25,9 @@ from session import Failed, attempt, run_once, take_turns
 from workloads import GROWTH, INFERENCE, MEMORY, TRAINING, key_of
 
 ROOT = results.ROOT
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-EXTENSION = ".exe" if os.name == "nt" else ""
-PERCEPT = str(TARGET / f"release/examples/throughput{EXTENSION}")
-PEAK = str(TARGET / f"release/examples/measure{EXTENSION}")
-BURN = str(TARGET / f"bench-burn/release/burn-side{EXTENSION}")
+PERCEPT = results.program("release/examples/throughput")
+PEAK = results.program("release/examples/measure")
+BURN = results.program("bench-burn/release/burn-side")
 BEGIN = time.monotonic()
 
 
@@ -46,7 +43,7 @@ def build(arguments):
         subprocess.run([*cargo, "-p", package, "--example", example], cwd=ROOT, check=True)
     if {"train", "infer"} & set(arguments.part) and not arguments.without_burn:
         say("building Burn's side (some minutes the first time)")
-        folder = str(TARGET / "bench-burn")
+        folder = str(results.TARGET / "bench-burn")
         subprocess.run([*cargo, "--locked", "--target-dir", folder], cwd=ROOT / "bench/burn", check=False)
 
 

@@ -6,14 +6,12 @@ Takes turns as side.py says; a step is all files once. Files are in memory befor
 """
 
 import argparse
-import json
 import multiprocessing
 import pathlib
-import sys
-import time
 
 import torch
 import torchvision
+from side import serve
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
@@ -53,15 +51,11 @@ def main():
     # Forked, so that the files are there already; parts small enough that both end at about the same time.
     with multiprocessing.get_context("fork").Pool(arguments.processes) as pool:
         parts = [range(start, min(start + 8, len(FILES))) for start in range(0, len(FILES), 8)]
-        pool.map(work, parts, chunksize=1)
-        print(json.dumps({"ready": True, "batch": len(FILES), "version": torchvision.__version__}), flush=True)
-        for _ in sys.stdin:
-            begin, steps = time.perf_counter(), 0
-            while not steps or time.perf_counter() - begin < arguments.milliseconds / 1e3:
-                pool.map(work, parts, chunksize=1)
-                steps += 1
-            mean = (time.perf_counter() - begin) * 1e3 / steps
-            print(json.dumps({"mean": mean, "steps": steps}), flush=True)
+
+        def step():
+            pool.map(work, parts, chunksize=1)
+
+        serve(step, arguments.milliseconds, batch=len(FILES), version=torchvision.__version__)
 
 
 main()

@@ -10,11 +10,9 @@
 //! inference ends with the classes in order. Memory is what training adds to the resident memory of before, at its
 //! peak; Linux only.
 
-use std::{
-    fs,
-    io::{self, BufRead},
-    time::{Duration, Instant},
-};
+mod side;
+
+use std::{fs, io};
 
 use percept::{
     Classifier, Isa,
@@ -24,27 +22,12 @@ use percept::{
     train::{OptimizerConfig, OptimizerKind},
     weights::{ModelCard, SavedModel},
 };
-use serde_json::{Value, json};
+use serde_json::json;
+use side::Arguments;
 
 const CLASSES: usize = 10;
 /// Steps until memory grows no more.
 const STEPS_OF_MEMORY: u64 = 3;
-
-/// What was typed.
-struct Arguments {
-    all: Vec<String>,
-}
-
-impl Arguments {
-    fn text(&self, name: &str) -> Option<&str> {
-        let place = self.all.iter().position(|argument| argument == name)?;
-        self.all.get(place + 1).map(String::as_str)
-    }
-
-    fn number(&self, name: &str, usual: usize) -> usize {
-        self.text(name).map_or(usual, |text| text.parse().expect("a number after the flag"))
-    }
-}
 
 /// Random images of one shape, and the network for them.
 struct Workload {
@@ -57,7 +40,7 @@ struct Workload {
 }
 
 fn main() -> io::Result<()> {
-    let arguments = Arguments { all: std::env::args().skip(1).collect() };
+    let arguments = Arguments::new();
     let [name, mode @ ("train" | "infer" | "memory"), ..] =
         &arguments.all.iter().map(String::as_str).collect::<Vec<_>>()[..]
     else {
@@ -69,12 +52,12 @@ fn main() -> io::Result<()> {
         let workload = Workload::new(name, &arguments);
         match *mode {
             "memory" => measure_memory(&workload),
-            _ => take_turns(&workload, *mode == "train", &arguments),
+            _ => run(&workload, *mode == "train", &arguments),
         }
     })
 }
 
-fn take_turns(workload: &Workload, train: bool, arguments: &Arguments) -> io::Result<()> {
+fn run(workload: &Workload, train: bool, arguments: &Arguments) -> io::Result<()> {
     let mut step: Box<dyn FnMut(u64)> = match train {
         true => workload.trainer(),
         false => workload.classifier(),
@@ -82,33 +65,8 @@ fn take_turns(workload: &Workload, train: bool, arguments: &Arguments) -> io::Re
     (0..3).for_each(&mut step);
     let flops = 2 * workload.multiply_adds(train);
     let isa = Isa::current().name();
-    println!("{}", json!({ "ready": true, "isa": isa, "batch": workload.batch, "flops_per_image": flops }));
-    let time = Duration::from_millis(arguments.number("--milliseconds", 2000) as u64);
-    if !arguments.all.iter().any(|argument| argument == "--ask") {
-        println!("{}", take_turn(&mut step, time, workload.batch));
-        return Ok(());
-    }
-    for line in io::stdin().lock().lines() {
-        line?;
-        println!("{}", take_turn(&mut step, time, workload.batch));
-    }
-    Ok(())
-}
-
-/// Steps until the time is over, at least one.
-fn take_turn(step: &mut dyn FnMut(u64), time: Duration, batch: usize) -> Value {
-    let begin = Instant::now();
-    let mut times = Vec::new();
-    while times.is_empty() || begin.elapsed() < time {
-        let before = Instant::now();
-        step(times.len() as u64);
-        times.push(before.elapsed().as_secs_f64() * 1e3);
-    }
-    let mean = times.iter().sum::<f64>() / times.len() as f64;
-    times.sort_by(f64::total_cmp);
-    let part = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-    let rate = (batch as f64 * 1e4 / mean).round() / 10.0;
-    json!({ "images_per_second": rate, "mean": mean, "median": part(0.5), "p90": part(0.9), "steps": times.len() })
+    let ready = json!({ "ready": true, "isa": isa, "batch": workload.batch, "flops_per_image": flops });
+    side::take_turns(arguments, &ready, workload.batch, &mut step)
 }
 
 impl Workload {

@@ -138,6 +138,13 @@ fn orthonormal(basis: &[f32], count: usize) -> Vec<f32> {
         let factor = if left > 1e-5 * before { (1.0 / left) as f32 } else { 0.0 };
         own.iter_mut().for_each(|value| *value *= factor);
     }
+    side_by_side(&columns)
+}
+
+/// Columns as one matrix `[width, count]`.
+fn side_by_side(columns: &[Vec<f32>]) -> Vec<f32> {
+    let count = columns.len();
+    let width = columns.first().map_or(0, Vec::len);
     (0..width * count).map(|place| columns[place % count][place / count]).collect()
 }
 
@@ -146,9 +153,6 @@ fn orthonormal(basis: &[f32], count: usize) -> Vec<f32> {
 pub(crate) fn solve(rows: &Matrix, share: f64, ball: f64, right: &[f32]) -> Vec<f32> {
     let width = rows.width;
     let count = right.len() / width;
-    let as_columns = |rows: &[Vec<f32>]| -> Vec<f32> {
-        (0..width * count).map(|place| rows[place % count][place / count]).collect()
-    };
     let mut solutions = vec![vec![0.0f32; width]; count];
     let mut residuals: Vec<Vec<f32>> = right.chunks_exact(width).map(<[f32]>::to_vec).collect();
     let mut directions = residuals.clone();
@@ -158,7 +162,7 @@ pub(crate) fn solve(rows: &Matrix, share: f64, ball: f64, right: &[f32]) -> Vec<
         if left.iter().zip(&wanted).all(|(left, wanted)| left <= wanted) {
             break;
         }
-        let images = rows.transposed_times(&rows.times(&as_columns(&directions), count), count);
+        let images = rows.transposed_times(&rows.times(&side_by_side(&directions), count), count);
         for column in 0..count {
             if left[column] <= wanted[column] {
                 continue;
@@ -175,7 +179,7 @@ pub(crate) fn solve(rows: &Matrix, share: f64, ball: f64, right: &[f32]) -> Vec<
             direction.iter_mut().zip(residual).for_each(|(old, residual)| *old = residual + turn as f32 * *old);
         }
     }
-    as_columns(&solutions)
+    side_by_side(&solutions)
 }
 
 /// The lower triangle whose product with its transpose is the symmetric `[size, size]`; nothing if that is not positive.

@@ -7,11 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use percept::{
-    Classifier, data,
+    Classifier,
     explain::{Interpreter, Method},
     files,
     image::{self, Image},
-    weights::{self, pretrained},
 };
 
 use super::{Cache, predict};
@@ -43,13 +42,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     super::use_threads(arguments.threads)?;
     let progress = Progress::new(false);
-    let report = |file: &str, done, total| {
-        progress.data(data::Event::Download { file: file.into(), done, total });
-    };
-    let places =
-        pretrained::Places { file: arguments.weights, ..pretrained::Places::new(arguments.cache.cache_dir(), &report) };
-    let model = weights::open(&arguments.model, &places)?;
-    progress.clear();
+    let model = super::open_model(&arguments.model, arguments.weights, &arguments.cache, &progress)?;
     let class = arguments.class.as_deref().map(|name| label(&model.card.classes, name)).transpose()?;
     let mut classifier = Classifier::from_saved(model.clone());
     let mut interpreter = Interpreter::from_saved(model);

@@ -8,10 +8,16 @@ mod models;
 mod predict;
 mod train;
 
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use percept::weights::{SavedModel, pretrained};
+
+use crate::printer::Progress;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -52,13 +58,13 @@ impl Command {
 pub struct Places {
     /// Look here first for named datasets; for data that lies in a place of its own
     #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<std::path::PathBuf>,
+    pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub cache: Cache,
 }
 
 impl Places {
-    pub fn cache_dir(&self) -> std::path::PathBuf {
+    pub fn cache_dir(&self) -> PathBuf {
         self.cache.cache_dir()
     }
 }
@@ -68,13 +74,24 @@ impl Places {
 pub struct Cache {
     /// Keep downloads and decoded images here instead of in the user's cache folder; also PERCEPT_CACHE
     #[arg(long, value_name = "DIR")]
-    cache: Option<std::path::PathBuf>,
+    cache: Option<PathBuf>,
 }
 
 impl Cache {
-    pub fn cache_dir(&self) -> std::path::PathBuf {
+    pub fn cache_dir(&self) -> PathBuf {
         self.cache.clone().unwrap_or_else(percept::data::default_cache_dir)
     }
+}
+
+/// Opens a model of one's own or a pretrained one, telling of downloads on the way.
+fn open_model(model: &Path, weights: Option<PathBuf>, cache: &Cache, progress: &Progress) -> Result<SavedModel> {
+    let report = |file: &str, done, total| {
+        progress.data(percept::data::Event::Download { file: file.into(), done, total });
+    };
+    let places = pretrained::Places { file: weights, ..pretrained::Places::new(cache.cache_dir(), &report) };
+    let model = percept::weights::open(model, &places)?;
+    progress.clear();
+    Ok(model)
 }
 
 /// Sets how many threads compute. Results do not depend on it.

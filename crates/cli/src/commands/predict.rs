@@ -7,10 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use percept::{
-    Classifier, Likelihood, Prediction, data,
-    weights::{self, pretrained},
-};
+use percept::{Classifier, Likelihood, Prediction};
 use serde::Serialize;
 
 use super::Cache;
@@ -70,16 +67,11 @@ struct Row {
 pub fn run(arguments: Arguments) -> Result<()> {
     super::use_threads(arguments.threads)?;
     let progress = Progress::new(false);
-    let report = |file: &str, done, total| {
-        progress.data(data::Event::Download { file: file.into(), done, total });
-    };
-    let places =
-        pretrained::Places { file: arguments.weights, ..pretrained::Places::new(arguments.cache.cache_dir(), &report) };
-    let mut classifier = Classifier::from_saved(weights::open(&arguments.model, &places)?);
+    let model = super::open_model(&arguments.model, arguments.weights, &arguments.cache, &progress)?;
+    let mut classifier = Classifier::from_saved(model);
     if arguments.no_unknown {
         classifier = classifier.without_unknown();
     }
-    progress.clear();
     let files = list(&arguments.files)?;
     let top = arguments.top.max(1);
     let answers: Vec<Answer> = files.iter().map(|file| answer(&mut classifier, file, top)).collect();

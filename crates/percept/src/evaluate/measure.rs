@@ -34,6 +34,21 @@ pub fn answers_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], 
     }
 }
 
+/// Logits of some images of a dataset, and how far each is from known ones, where there is something to tell that by.
+pub fn logits_and_distances(
+    predictor: &mut Predictor,
+    dataset: &Dataset,
+    images: &[u32],
+    known: Option<&Known>,
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut logits, mut distances) = (Vec::new(), Vec::new());
+    answers_of(predictor, dataset, images, |answers| {
+        logits.extend(answers.logits);
+        distances.extend(known.iter().flat_map(|known| known.distances(&answers.features)));
+    });
+    (logits, distances)
+}
+
 /// Labels of some images of a dataset.
 pub fn labels_of(dataset: &Dataset, images: &[u32]) -> Vec<u32> {
     images.iter().map(|&index| dataset.labels[index as usize]).collect()
@@ -177,11 +192,7 @@ pub fn evaluate_model(
     }
     let mut predictor = Predictor::new(saved.graph, saved.parameters).with_views(saved.card.views);
     let begin = Instant::now();
-    let (mut logits, mut distances) = (Vec::new(), Vec::new());
-    answers_of(&mut predictor, &dataset, images, |answers| {
-        logits.extend(answers.logits);
-        distances.extend(saved.known.iter().flat_map(|known| known.distances(&answers.features)));
-    });
+    let (logits, distances) = logits_and_distances(&mut predictor, &dataset, images, saved.known.as_ref());
     let images_per_second = images.len() as f64 / begin.elapsed().as_secs_f64();
     let evaluation =
         Evaluation::new(&logits, &labels_of(&dataset, images), dataset.classes.len(), saved.card.temperature);
@@ -218,8 +229,7 @@ pub fn evaluate_model(
 /// What a model makes of all images of other data; `distances` are those of images that it should know.
 fn measure_unseen(known: &Known, predictor: &mut Predictor, other: &Dataset, distances: &[f32]) -> UnseenFigures {
     let all: Vec<u32> = (0..other.labels.len() as u32).collect();
-    let mut far = Vec::new();
-    answers_of(predictor, other, &all, |answers| far.extend(known.distances(&answers.features)));
+    let (_, far) = logits_and_distances(predictor, other, &all, Some(known));
     UnseenFigures {
         data: other.name.clone(),
         rejected: known.share_unknown(&far),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use calibration::{Bin, fit_temperature};
 pub use measure::{
     Figures, Measured, Places, UnknownFigures, UnseenFigures, answers_of, evaluate_model, evaluate_split, labels_of,
-    logits_of,
+    logits_and_distances, logits_of,
 };
 
 /// The figures of one split, as `--json` prints them.

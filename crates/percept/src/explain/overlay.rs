@@ -20,45 +20,41 @@ const OUTLIERS: f64 = 0.01;
 /// The picture in grey, and over it in colour what spoke for the class (orange, yellow) or against it (blue). `part` is
 /// what the network saw of the picture, as [`crate::image::part_seen`] gives it.
 pub fn overlay(picture: &Image, part: [f64; 4], explanation: &Explanation) -> Image {
-    let base = enlarge_or_reduce(picture);
+    let base = enlarge_or_reduce(&picture.clone().in_grey());
     let scale =
         [picture.shape.width as f64 / base.shape.width as f64, picture.shape.height as f64 / base.shape.height as f64];
     let [left, top, width, height] = part;
     let strongest = strongest(explanation).max(f32::MIN_POSITIVE);
-    let mut pixels = Vec::with_capacity(base.shape.len());
-    for (place, pixel) in base.pixels.chunks_exact(3).enumerate() {
+    let mut pixels = Vec::with_capacity(3 * base.shape.len());
+    for (place, &grey) in base.pixels.iter().enumerate() {
         let [x, y] = [place % base.shape.width, place / base.shape.width].map(|place| place as f64 + 0.5);
         // As shares of the part that the network saw.
         let [x, y] = [(x * scale[0] - left) / width, (y * scale[1] - top) / height];
         let value = (value_at(explanation, x, y) / strongest).clamp(-1.0, 1.0);
-        let grey = 0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
         let colour = match explanation.method {
             Method::GradCam => heat(value),
             Method::PixelVotes if value < 0.0 => AGAINST,
             Method::PixelVotes => FOR,
         };
-        let opacity = OPACITY * value.abs();
+        let (grey, opacity) = (f32::from(grey), OPACITY * value.abs());
         pixels.extend(colour.map(|colour| (grey + opacity * (colour - grey)).round() as u8));
     }
-    Image { shape: base.shape, pixels }
+    Image { shape: ImageShape { channels: 3, ..base.shape }, pixels }
 }
 
-/// The picture in three channels, at a size that can be looked at.
+/// A grey picture at a size that can be looked at.
 fn enlarge_or_reduce(picture: &Image) -> Image {
-    let picture = picture.clone().in_colour();
     let ImageShape { height, width, .. } = picture.shape;
     let longest = height.max(width);
     if longest > LARGEST {
         let side = |side: usize| (side * LARGEST / longest).max(1);
-        return resize(&picture, side(height), side(width), Fit::Stretch);
+        return resize(picture, side(height), side(width), Fit::Stretch);
     }
     let times = SMALLEST.div_ceil(longest.max(1));
-    let shape = ImageShape { height: height * times, width: width * times, channels: 3 };
-    let row = |y: usize| {
-        let row = &picture.pixels[y * width * 3..][..width * 3];
-        row.chunks_exact(3).flat_map(move |pixel| pixel.iter().copied().cycle().take(3 * times)).collect::<Vec<u8>>()
-    };
-    Image { shape, pixels: (0..height).flat_map(|y| row(y).repeat(times)).collect() }
+    let shape = ImageShape { height: height * times, width: width * times, channels: 1 };
+    let wide = |row: &[u8]| row.iter().flat_map(|&pixel| std::iter::repeat_n(pixel, times)).collect::<Vec<u8>>();
+    let rows = picture.pixels.chunks_exact(width.max(1));
+    Image { shape, pixels: rows.flat_map(|row| wide(row).repeat(times)).collect() }
 }
 
 /// What the strongest colour stands for.

@@ -246,7 +246,7 @@ impl Network {
         let shape = self.norm_shape(norm, pass.batch);
         let (scale, shift) = (node.parameters[0], node.parameters[1]);
         // Turned into its gradient in its place, where nobody needs it any more.
-        let mut values = match self.plan.is_spent_by_norm[origin] {
+        let mut values = match self.plan.is_spent_by_norm(&self.graph, origin) {
             true => self.values[origin].take().unwrap_or_default(),
             false => {
                 let mut copy = self.pool.take(gradient.len());
@@ -355,7 +355,7 @@ impl Network {
         let (left, right) = (self.graph.nodes[add].inputs[0], self.graph.nodes[add].inputs[1]);
         // A norm that the addition alone reads takes its part here and now: it needs no copy.
         let [left_is_done, right_is_done] = [left, right].map(|node| {
-            let takes = self.graph.nodes[node].op.is_batch_norm() && self.plan.is_read_once[node];
+            let takes = self.graph.nodes[node].op.is_batch_norm() && self.plan.readers[node] == 1;
             if takes {
                 self.norm_gradient(node, Activation::Identity, &gradient, pass);
             }

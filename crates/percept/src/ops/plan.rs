@@ -24,10 +24,6 @@ pub(super) struct Plan {
     /// costs little to compute again from what stays anyway does not, unless it is read on other ways than through
     /// `Network::take_value`.
     pub keeps: Vec<bool>,
-    /// Training only: whether one node alone reads this node's value.
-    pub is_read_once: Vec<bool>,
-    /// Training only: whether the gradient of the norm that reads this node's value is the last to need it.
-    pub is_spent_by_norm: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
 }
@@ -51,15 +47,10 @@ impl Plan {
         plan.fuse_activations(graph, &consumers);
         for (norm, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op.is_batch_norm()) {
             let input = node.inputs[0];
-            let op = &graph.nodes[input].op;
-            if matches!(op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
+            if matches!(graph.nodes[input].op, Op::Conv2d { .. }) && consumers[input].len() == 1 {
                 plan.measures[input] = Some(norm);
             }
-            // Of these operations none needs its own output for its gradient.
-            plan.is_spent_by_norm[input] =
-                matches!(op, Op::Conv2d { .. } | Op::MaxPool { .. }) && consumers[input].len() == 1;
         }
-        plan.is_read_once = consumers.iter().map(|readers| readers.len() == 1).collect();
         plan.skip_passes(graph);
         plan.find_kept(graph);
         plan.count_readers();
@@ -134,8 +125,6 @@ impl Plan {
             readers: vec![0; count],
             needs_gradient,
             chains: vec![None; count],
-            is_read_once: vec![false; count],
-            is_spent_by_norm: vec![false; count],
             measures: vec![None; count],
             origin: (0..count).collect(),
             reads_bytes: vec![false; count],
@@ -147,6 +136,12 @@ impl Plan {
     pub fn is_idle(&self, index: usize) -> bool {
         let is_read = self.readers[index] > 0 || index + 1 == self.readers.len();
         self.absorbed_by[index].is_some() || self.origin[index] != index || !is_read
+    }
+
+    /// Whether the gradient of the norm that reads this node's value is the last to need it: nobody else reads it, and its
+    /// own operation does without its output.
+    pub fn is_spent_by_norm(&self, graph: &Graph, index: usize) -> bool {
+        self.readers[index] == 1 && matches!(graph.nodes[index].op, Op::Conv2d { .. } | Op::MaxPool { .. })
     }
 
     /// Lets whoever reads a flattened value read the value itself, and linear layers that alone read the normalised

@@ -93,10 +93,10 @@ impl Predictor {
     }
 
     fn answer_together(&mut self, images: &[u8]) -> Answers {
+        let width = self.feature_width();
         let network = &mut self.network;
         let shape = network.graph.input;
         let batch = network.count(images);
-        let width = self.features.map_or(0, |node| network.graph.nodes[node].shape.len());
         let mut sum =
             Answers { logits: vec![0.0; batch * network.graph.classes()], features: vec![0.0; batch * width] };
         for view in self.views.all() {
@@ -108,14 +108,11 @@ impl Predictor {
                 &self.shown
             };
             network.forward(shown, batch, false);
-            let mut add = |values: Vec<f32>, sum: &mut [f32]| {
+            let features = self.features.and_then(|node| network.values[node].take()).unwrap_or_default();
+            for (sum, values) in [(&mut sum.logits, network.take_logits()), (&mut sum.features, features)] {
                 sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += view.weight * value);
                 network.pool.give(values);
-            };
-            let features = self.features.and_then(|node| network.values[node].take());
-            let logits = network.values.last_mut().and_then(Option::take);
-            add(logits.unwrap_or_default(), &mut sum.logits);
-            add(features.unwrap_or_default(), &mut sum.features);
+            }
         }
         sum
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error, Result,
     data::Dataset,
-    evaluate::{Evaluation, Scores, answers_of, fit_temperature, labels_of},
+    evaluate::{Evaluation, Scores, answers_of, fit_temperature, labels_of, logits_and_distances},
     explain::{Explanation, overlay},
     files,
     image::Image,
@@ -143,7 +143,8 @@ pub(super) fn finish(
     let validation = Evaluation::new(&held.logits, &held.labels, classes, 1.0);
     let temperature = fit_temperature(&held.logits, &held.labels, classes);
     let calibrated = Evaluation::new(&held.logits, &held.labels, classes, temperature);
-    let (test_logits, rejected) = look_for_unknown(&mut predictor, dataset, &dataset.test, known);
+    let (test_logits, distances) = logits_and_distances(&mut predictor, dataset, &dataset.test, known);
+    let rejected = known.filter(|_| !dataset.test.is_empty()).map(|known| known.share_unknown(&distances));
     let test = Evaluation::new(&test_logits, &labels_of(dataset, &dataset.test), classes, temperature);
     let (has_validation, has_test) = (!held.labels.is_empty(), !dataset.test.is_empty());
 
@@ -158,7 +159,7 @@ pub(super) fn finish(
     let unknown = fitted.as_ref().map(|fitted| Unknown {
         false_rejection: session.config.false_rejection,
         auroc_of_left_out_classes: fitted.auroc,
-        rejected_test_images: has_test.then_some(rejected),
+        rejected_test_images: rejected,
     });
     write_history(&session, run)?;
 
@@ -224,21 +225,6 @@ fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> (Vec<f3
         features.extend(answers.features);
     });
     (logits, Sample { features, labels: labels_of(dataset, images) })
-}
-
-/// Logits of some images, and the share of these that is unknown.
-fn look_for_unknown(
-    predictor: &mut Predictor,
-    dataset: &Dataset,
-    images: &[u32],
-    known: Option<&Known>,
-) -> (Vec<f32>, f64) {
-    let (mut logits, mut distances) = (Vec::new(), Vec::new());
-    answers_of(predictor, dataset, images, |answers| {
-        logits.extend(answers.logits);
-        distances.extend(known.iter().flat_map(|known| known.distances(&answers.features)));
-    });
-    (logits, known.map_or(0.0, |known| known.share_unknown(&distances)))
 }
 
 /// Writes the model file. Nothing in it depends on the clock, so that equal trainings give equal files.

@@ -1,11 +1,8 @@
 //! What the finished network is to call unknown.
 
-use percept_kernels as kernels;
-
 use super::prepare::spread;
 use crate::{
     data::Dataset,
-    evaluate::answers_of,
     image::{Filter, Fit, Framing, Image, resize},
     ops::Predictor,
     unknown::{self, Fitted, Labelled},
@@ -28,7 +25,8 @@ impl Sample {
     }
 }
 
-/// Fits what tells unknown images: to `seen` training images, and to images that were `held` out, or to folds.
+/// Fits what tells unknown images: to training `images`, of which features were `seen`, and to images that were `held` out,
+/// or to folds.
 pub(super) fn fit(
     predictor: &mut Predictor,
     dataset: &Dataset,
@@ -40,23 +38,20 @@ pub(super) fn fit(
     if predictor.feature_width() == 0 {
         return None;
     }
-    let moves = moves_by_blurring(predictor, dataset, &spread(images, BLURRED));
+    let moves = moves_by_blurring(predictor, dataset, images, seen);
     unknown::fit(seen.view(), held.map(Sample::view), &moves, false_rejection)
 }
 
-/// How features of images change when these are blurred: `[images, width]`.
-fn moves_by_blurring(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Vec<f32> {
-    let mut moves = Vec::new();
-    answers_of(predictor, dataset, images, |answers| moves.extend(answers.features));
-    let batch = predictor.graph().batch_in_memory();
-    let mut sharp = moves.chunks_exact_mut(predictor.feature_width());
-    for chunk in images.chunks(batch) {
-        let pixels: Vec<u8> = chunk.iter().flat_map(|&image| blurred(dataset, image)).collect();
-        let features = predictor.answer(&pixels).features;
-        for (sharp, blurred) in sharp.by_ref().zip(features.chunks_exact(predictor.feature_width())) {
-            kernels::scale(sharp, -1.0);
-            kernels::add(sharp, blurred);
-        }
+/// How features of some of the `images`, whose features were `seen`, change when these are blurred: `[some, width]`.
+fn moves_by_blurring(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], seen: &Sample) -> Vec<f32> {
+    let width = predictor.feature_width();
+    let places: Vec<u32> = (0..images.len() as u32).collect();
+    let places = spread(&places, BLURRED);
+    let pixels: Vec<u8> = places.iter().flat_map(|&place| blurred(dataset, images[place as usize])).collect();
+    let mut moves = predictor.answer(&pixels).features;
+    for (blurred, &place) in moves.chunks_exact_mut(width).zip(&places) {
+        let sharp = &seen.features[place as usize * width..][..width];
+        blurred.iter_mut().zip(sharp).for_each(|(blurred, sharp)| *blurred -= sharp);
     }
     moves
 }

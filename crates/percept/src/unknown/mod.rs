@@ -100,9 +100,7 @@ fn by_fold(seen: Labelled, width: usize, blur: &[f32], fold: usize) -> Option<Ve
 
 /// Each of some classes takes its turn as the unknown one.
 fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur: &[f32]) -> Option<f64> {
-    let mut classes = seen.labels.to_vec();
-    classes.sort_unstable();
-    classes.dedup();
+    let classes = distinct(seen.labels);
     let count = classes.len().min(LEFT_OUT);
     let mut areas = Vec::new();
     for place in 0..count {
@@ -116,9 +114,18 @@ fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur:
         let Some(mut known) = Known::new(fitted.view(), blur) else { continue };
         let distances = known.both_distances(&tested.features);
         known.set_scale(&distances, 0.5);
-        areas.push(auroc(&known.distances(&tested.features), &known.distances(&of_class.features)));
+        let tested: Vec<f32> = distances.into_iter().map(|both| known.sum(both)).collect();
+        areas.push(auroc(&tested, &known.distances(&of_class.features)));
     }
     (classes.len() > 1 && !areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
+}
+
+/// The labels that occur, in order.
+fn distinct(labels: &[u32]) -> Vec<u32> {
+    let mut labels = labels.to_vec();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
 }
 
 /// Copies of some images' features and labels.
@@ -176,9 +183,7 @@ impl Known {
         let components =
             principal_directions(&Matrix::new(values.clone(), width), COMPONENTS.min(images / 4).min(width / 2));
         // Means and shares of the classes that are there.
-        let mut labels = seen.labels.to_vec();
-        labels.sort_unstable();
-        labels.dedup();
+        let labels = distinct(seen.labels);
         let class_of = |label: &u32| labels.binary_search(label).unwrap_or_default();
         let classes = labels.len();
         let (mut sums, mut counts) = (vec![0.0f64; classes * width], vec![0.0f64; classes]);
