@@ -19,6 +19,7 @@
 mod activation;
 mod arch;
 mod conv;
+mod frequencies;
 mod gate;
 mod gemm;
 mod isa;
@@ -40,6 +41,7 @@ pub use conv::{
     Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_statistics,
 };
+pub use frequencies::{Block, OUTPUTS, Weights, luma_and_chroma_to_rgb, luma_to_grey, reduce_across, reduce_down};
 pub use gate::{channel_gate, channel_gate_gradient};
 pub use gemm::{Layout, gemm};
 pub use isa::Isa;

@@ -40,6 +40,5 @@ fn main() -> io::Result<()> {
 }
 
 fn prepare(bytes: &[u8]) -> Image {
-    let picture = image::decode(bytes, 3).expect("a picture");
-    image::resize(&picture, SIDE, SIDE, Fit::Stretch)
+    image::decode_for(bytes, 3, [SIDE, SIDE], Fit::Stretch).expect("a picture")
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     Error, Result,
-    image::{Image, decode, resize},
+    image::{Image, decode_for, resize},
     ops::{Answers, Predictor, calibrated_softmax},
     unknown::Known,
     weights::{self, ModelCard, SavedModel},
@@ -96,8 +96,9 @@ impl Classifier {
     /// # Errors
     /// Bytes that cannot be read as an image.
     pub fn classify_bytes(&mut self, bytes: &[u8]) -> Result<Prediction, String> {
-        let image = decode(bytes, self.card.architecture.input.channels)?;
-        Ok(self.classify(std::slice::from_ref(&image)).remove(0))
+        let input = self.card.architecture.input;
+        let image = decode_for(bytes, input.channels, [input.height, input.width], self.card.framing())?;
+        Ok(self.classify_pixels(&image.pixels).remove(0))
     }
 
     /// What it says of each decoded picture, whatever its size.
@@ -111,8 +112,13 @@ impl Classifier {
             assert_eq!(image.shape.channels, input.channels, "channels of the picture and of the model");
             pixels.extend(resize(image, input.height, input.width, self.card.framing()).pixels);
         }
+        self.classify_pixels(&pixels)
+    }
+
+    /// The same for pixels that have the model's size.
+    fn classify_pixels(&mut self, pixels: &[u8]) -> Vec<Prediction> {
         let classes = self.card.classes.len();
-        let Answers { logits: mut probabilities, features } = self.predictor.answer(&pixels);
+        let Answers { logits: mut probabilities, features } = self.predictor.answer(pixels);
         calibrated_softmax(&mut probabilities, classes, self.card.temperature);
         let distances = self.known.as_ref().map(|known| known.distances(&features));
         let is_unknown = |image: usize| match (&self.known, &distances) {

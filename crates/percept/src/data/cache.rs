@@ -117,7 +117,7 @@ fn unreadable(source: &Source, name: &str, reason: &str) -> Error {
 }
 
 fn decode(source: &Source, config: &DatasetConfig, listener: Listener, path: PathBuf) -> Result<Decoded> {
-    let mut reader = PictureReader::open(source, listener)?;
+    let mut reader = PictureReader::open(source, listener)?.with_size(config.image_size, config.framing());
     let mut sink = Sink::new(path, listener);
     let mut facts = Facts { listed: vec![0; source.classes.len()], ..Facts::default() };
     let mut first: Option<(String, ImageShape)> = None;
@@ -145,7 +145,7 @@ fn decode(source: &Source, config: &DatasetConfig, listener: Listener, path: Pat
     sink.finish(shape, facts)
 }
 
-/// Brings an image to the size asked for.
+/// Brings an image to the size asked for, where it was not decoded to it.
 fn fit(image: Image, source: &Source, config: &DatasetConfig) -> Result<Image, String> {
     let image = image.with_channels(source.channels);
     if image.shape.is_empty() || image.pixels.len() != image.shape.len() || image.shape.channels != source.channels {

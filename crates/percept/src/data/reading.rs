@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{Event, Listener, Picture, Sample, Source, Split, source::known_length};
 use crate::{
     Result,
-    image::{self, Image},
+    image::{self, Framing, Image},
 };
 
 /// Files beyond this are refused unread: no photograph comes near.
@@ -38,6 +38,8 @@ pub(super) struct Reading<T> {
 pub(super) struct PictureReader<'a> {
     samples: Box<dyn Iterator<Item = Result<Sample>> + Send>,
     channels: usize,
+    /// The height and width that encoded pictures are decoded to, if not their own.
+    size: Option<([usize; 2], Framing)>,
     progress: Progress<'a>,
 }
 
@@ -45,7 +47,12 @@ impl<'a> PictureReader<'a> {
     pub(super) fn open(source: &Source, listener: Listener<'a>) -> Result<Self> {
         let samples = (source.samples)()?;
         let progress = Progress::new(listener, known_length(&*samples).map(|total| total as u64));
-        Ok(Self { samples, channels: source.channels, progress })
+        Ok(Self { samples, channels: source.channels, size: None, progress })
+    }
+
+    /// Has encoded pictures decoded to a height and width.
+    pub(super) fn with_size(self, size: Option<[usize; 2]>, framing: Framing) -> Self {
+        Self { size: size.map(|size| (size, framing)), ..self }
     }
 
     /// Reads up to `limit` pictures; none are left when it returns none. `make` turns a decoded picture, and its
@@ -65,9 +72,13 @@ impl<'a> PictureReader<'a> {
             };
             batch.push(sample);
         }
-        let (channels, progress) = (self.channels, &self.progress);
+        let (channels, size, progress) = (self.channels, self.size, &self.progress);
+        let decode = |bytes: &[u8]| match size {
+            Some((size, framing)) => image::decode_for(bytes, channels, size, framing),
+            None => image::decode(bytes, channels),
+        };
         let read = |sample| {
-            let reading = read_one(sample, channels, &make);
+            let reading = read_one(sample, decode, &make);
             progress.advance();
             reading
         };
@@ -82,11 +93,11 @@ impl<'a> PictureReader<'a> {
 
 fn read_one<T>(
     sample: Sample,
-    channels: usize,
+    decode: impl Fn(&[u8]) -> Result<Image, String>,
     make: impl Fn(Image, Option<&[u8]>) -> Result<T, String>,
 ) -> Reading<T> {
     let Sample { name, label, split, picture } = sample;
-    let decode = |bytes: &[u8]| make(image::decode(bytes, channels)?, Some(bytes));
+    let decode = |bytes: &[u8]| make(decode(bytes)?, Some(bytes));
     let (content, outcome) = match picture {
         Picture::File(path) => match read_file(&path) {
             Ok(bytes) => (hash_bytes(&bytes), decode(&bytes)),

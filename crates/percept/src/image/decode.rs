@@ -18,7 +18,10 @@ use zune_jpeg::{
     zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
 };
 
-use super::{Image, ImageShape};
+use super::{
+    Framing, Image, ImageShape, jpeg,
+    resize::{Plan, resize},
+};
 
 /// Pictures of more pixels than this are refused.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -47,6 +50,25 @@ pub fn decode(bytes: &[u8], channels: usize) -> Result<Image, String> {
         };
         Ok(to_image(picture, channels))
     })
+}
+
+/// Decodes a file to `height` and `width` (both at least 1): what [`resize`] makes of what [`decode`] returns, up to
+/// rounding. Photographs in plain JPEG that become smaller take about half the time of both.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_for(
+    bytes: &[u8],
+    channels: usize,
+    [height, width]: [usize; 2],
+    framing: impl Into<Framing>,
+) -> Result<Image, String> {
+    let framing = framing.into();
+    let plan = |shape| Some(Plan::new(shape, height, width, framing)).filter(Plan::reduces);
+    match contain(|| Ok(jpeg::decode_for(bytes, channels, plan)))? {
+        Some(image) => Ok(image),
+        None => Ok(resize(&decode(bytes, channels)?, height, width, framing)),
+    }
 }
 
 /// Height and width of an encoded picture, turned as its orientation says; reads only the header.
@@ -130,7 +152,7 @@ fn read_dimensions(reader: impl BufRead + Seek, format: ImageFormat) -> Result<[
     Ok(if swaps_sides(orientation_of(&mut decoder)) { [width, height] } else { [height, width] })
 }
 
-fn swaps_sides(orientation: Orientation) -> bool {
+pub(super) fn swaps_sides(orientation: Orientation) -> bool {
     matches!(
         orientation,
         Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH

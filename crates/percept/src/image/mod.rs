@@ -1,6 +1,7 @@
 //! Pictures as bytes: decoding, orientation, resizing. Knows no labels, no tensors and no files of datasets.
 
 mod decode;
+mod jpeg;
 mod resize;
 mod views;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-pub use decode::{MAX_PIXELS, decode, dimensions, dimensions_of_file};
+pub use decode::{MAX_PIXELS, decode, decode_for, dimensions, dimensions_of_file};
 pub use resize::{PADDING, encode_png, part_seen, resize};
 pub use views::{View, Views};
 
@@ -107,6 +108,27 @@ pub struct Framing {
     pub filter: Filter,
     /// With [`Fit::Crop`], the share of the largest middle part that is kept, above 0 and up to 1.
     pub crop: f64,
+}
+
+impl Filter {
+    /// How far it reaches, in pixels.
+    fn reach(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    /// The weight of a pixel at a distance.
+    fn at(self, distance: f64) -> f64 {
+        let x = distance.abs();
+        match self {
+            Self::Bilinear => (1.0 - x).max(0.0),
+            Self::Bicubic if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+            Self::Bicubic => 0.0,
+        }
+    }
 }
 
 impl From<Fit> for Framing {

@@ -22,33 +22,58 @@ pub fn resize(image: &Image, height: usize, width: usize, framing: impl Into<Fra
     if shape.is_empty() || ([shape.height, shape.width] == [height, width] && !cuts) {
         return image.clone();
     }
-    let whole = [0.0, 0.0, shape.width as f64, shape.height as f64];
-    match fit {
-        Fit::Stretch => resample(image, whole, height, width, filter),
-        Fit::Crop if cuts => resample(image, within_margin(shape, height, width, crop), height, width, filter),
-        Fit::Crop => resample(image, middle(shape, height, width), height, width, filter),
-        Fit::Pad => {
-            let [inner_height, inner_width] = inside(shape, height, width);
-            pad(&resample(image, whole, inner_height, inner_width, filter), height, width)
-        }
+    let plan = Plan::new(shape, height, width, Framing { fit, filter, crop });
+    plan.pad(resample(image, plan.part, plan.size[0], plan.size[1], filter))
+}
+
+/// What a picture of one shape becomes.
+pub(super) struct Plan {
+    /// The part that is resampled: left, top, width and height in the picture's pixels.
+    pub(super) part: [f64; 4],
+    /// The height and width that it gets.
+    pub(super) size: [usize; 2],
+    pub(super) filter: Filter,
+    /// The height and width of the whole; around the part it is filled.
+    whole: [usize; 2],
+}
+
+impl Plan {
+    pub(super) fn new(shape: ImageShape, height: usize, width: usize, framing: Framing) -> Self {
+        let Framing { fit, filter, crop } = framing;
+        let all = [0.0, 0.0, shape.width as f64, shape.height as f64];
+        let whole = [height, width];
+        let (part, size) = match fit {
+            Fit::Stretch => (all, whole),
+            Fit::Crop if crop < 1.0 => (within_margin(shape, height, width, crop), whole),
+            Fit::Crop => (middle(shape, height, width), whole),
+            Fit::Pad => (all, inside(shape, height, width)),
+        };
+        Self { part, size, filter, whole }
+    }
+
+    /// Whether no side gets more pixels and one gets less.
+    pub(super) fn reduces(&self) -> bool {
+        let [_, _, width, height] = self.part;
+        let [rows, columns] = self.size.map(|side| side as f64);
+        height >= rows && width >= columns && (height > rows || width > columns)
+    }
+
+    /// Adds what is around the part.
+    pub(super) fn pad(&self, image: Image) -> Image {
+        if self.size == self.whole { image } else { pad(&image, self.whole[0], self.whole[1]) }
     }
 }
 
 /// The part of a picture of this shape that [`resize`] brings to `height` and `width`: left, top, width and height in the
 /// picture's pixels. With [`Fit::Pad`] it reaches beyond the picture.
 pub fn part_seen(shape: ImageShape, height: usize, width: usize, framing: impl Into<Framing>) -> [f64; 4] {
-    let Framing { fit, crop, .. } = framing.into();
-    match fit {
-        Fit::Stretch => [0.0, 0.0, shape.width as f64, shape.height as f64],
-        Fit::Crop if crop < 1.0 => within_margin(shape, height, width, crop),
-        Fit::Crop => middle(shape, height, width),
-        Fit::Pad => {
-            let inner = inside(shape, height, width);
-            let [top, left] = before(inner, height, width);
-            let pixel = [shape.width as f64 / inner[1] as f64, shape.height as f64 / inner[0] as f64];
-            [-(left as f64) * pixel[0], -(top as f64) * pixel[1], width as f64 * pixel[0], height as f64 * pixel[1]]
-        }
+    let Plan { part, size, whole, .. } = Plan::new(shape, height, width, framing.into());
+    if size == whole {
+        return part;
     }
+    let [top, left] = before(size, height, width).map(|pixels| pixels as f64);
+    let pixel = [part[2] / size[1] as f64, part[3] / size[0] as f64];
+    [part[0] - left * pixel[0], part[1] - top * pixel[1], width as f64 * pixel[0], height as f64 * pixel[1]]
 }
 
 /// What would be the middle if the picture were first resized to cover the target over `crop`: left, top, width, height.

@@ -18,7 +18,7 @@ use super::{
 use crate::image::ImageShape;
 
 /// Changes whenever the format changes, or what decoding and resizing make of a file.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Where the pixels begin.
 pub(super) const PIXELS_START: u64 = 4096;
 
