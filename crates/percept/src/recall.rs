@@ -94,6 +94,28 @@ impl Recall {
         Some(Self { width, counts, means, spreads, directions, rest })
     }
 
+    /// Spreads as far as features of images that were held out do: those of images that layers have learned from lie nearer
+    /// to their means.
+    #[must_use]
+    pub fn widened_to(mut self, features: &[f32], labels: &[u32]) -> Self {
+        let square = |values: &[f32]| algebra::dot(values, values);
+        let around = square(&self.directions) + square(&self.rest);
+        let (mut found, mut drawn) = (0.0, 0.0);
+        for (row, &label) in features.chunks_exact(self.width).zip(labels) {
+            let (class, mut away) = (label as usize, row.to_vec());
+            if self.counts[class] > 0.0 {
+                algebra::subtract(&mut away, &self.means[class * self.width..][..self.width]);
+                found += square(&away);
+                drawn += f64::from(self.spreads[class]).powi(2) * around;
+            }
+        }
+        if found > drawn && drawn > 0.0 {
+            let factor = (found / drawn).sqrt() as f32;
+            self.spreads.iter_mut().for_each(|spread| *spread *= factor);
+        }
+        self
+    }
+
     /// Takes the classes for which `is_old` says so from `old`, whose classes are the first of these: what was drawn from it
     /// adds nothing to what it knows.
     #[must_use]
@@ -158,7 +180,9 @@ impl Recall {
     ) -> Result<Option<Self>, String> {
         let Some((shape, counts)) = tensor("recall.counts") else { return Ok(None) };
         if width == 0 || shape != [classes] {
-            return Err(format!("tensor recall.counts is {shape:?}, but there are {classes} classes and {width} features"));
+            return Err(format!(
+                "tensor recall.counts is {shape:?}, but there are {classes} classes and {width} features"
+            ));
         }
         let mut exact = |name: &str, wanted: &[usize]| match tensor(name) {
             Some((shape, values)) if shape == wanted => Ok(values),

@@ -122,11 +122,7 @@ impl Dataset {
             (0u32..).zip(places).filter(|(_, place)| inside(place)).map(|(image, _)| image).collect()
         });
         let [train, validation, test]: [Vec<u32>; 3] = splits;
-        let mut facts = Facts {
-            given: vec![None; places.len()],
-            listed: vec![0; classes.len()],
-            ..Facts::default()
-        };
+        let mut facts = Facts { given: vec![None; places.len()], listed: vec![0; classes.len()], ..Facts::default() };
         for place in places {
             let (part, image) = (parts[place.part], place.image as usize);
             facts.labels.push(place.label);

@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     cache::default_cache_dir,
     dataset::Dataset,
-    join::Joined,
     inspect::{ClassCounts, Colours, DuplicatePair, Duplicates, Inspection, Sizes, inspect},
+    join::Joined,
     source::{Probe, probe},
 };
 use crate::{

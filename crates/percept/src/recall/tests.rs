@@ -32,7 +32,10 @@ fn what_is_drawn_is_like_what_was_seen() {
     for (class, feature) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 5)] {
         let [mean, deviation] = moments(&seen, &labels, class, feature);
         let [drawn_mean, drawn_deviation] = moments(&drawn.features, &drawn.labels, class, feature);
-        assert!((mean - drawn_mean).abs() < 0.1 * deviation + 0.05, "class {class}, feature {feature}: mean {drawn_mean}");
+        assert!(
+            (mean - drawn_mean).abs() < 0.1 * deviation + 0.05,
+            "class {class}, feature {feature}: mean {drawn_mean}"
+        );
         let ratio = drawn_deviation / deviation;
         assert!((0.8..1.25).contains(&ratio), "class {class}, feature {feature}: deviation {drawn_deviation}");
     }
@@ -66,4 +69,19 @@ fn old_classes_stay_as_they_were_known() {
     let both = new.clone().with_classes_of(&old, |class| class == 0);
     assert_eq!((&both.means[..6], &both.means[6..]), (&old.means[..6], &new.means[6..]));
     assert_eq!(both.counts(), [200, 9]);
+}
+
+#[test]
+fn held_out_images_say_how_far_to_spread() {
+    let (seen, labels) = features();
+    let recall = Recall::fit(&seen, &labels, &[200, 200]).unwrap();
+    let [left, right] = [0, 1].map(|class| recall.means[class * 6..][..6].to_vec());
+    let mean = |image: usize| if labels[image] == 0 { &left } else { &right };
+    let away = |(place, value): (usize, &f32)| mean(place / 6)[place % 6] + 2.0 * (value - mean(place / 6)[place % 6]);
+    let held: Vec<f32> = seen.iter().enumerate().map(away).collect();
+    let wide = recall.clone().widened_to(&held, &labels);
+    for (wide, narrow) in wide.spreads.iter().zip(&recall.spreads) {
+        assert!((wide / narrow - 2.0).abs() < 0.05, "{wide} and {narrow}");
+    }
+    assert_eq!(recall.clone().widened_to(&seen, &[]), recall);
 }

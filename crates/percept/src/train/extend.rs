@@ -3,7 +3,7 @@
 //! what the model file keeps of their features. Which of them happens is said, and measured.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     fs,
     path::{Path, PathBuf},
 };
@@ -35,6 +35,12 @@ pub enum OldClasses {
     Pictures,
     /// What the model file keeps of their features.
     Features,
+}
+
+impl Display for OldClasses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// What an extension did to the classes that were there before.
@@ -89,7 +95,10 @@ impl Extension {
         let file = hexadecimal(&Sha256::digest(&bytes));
         if let Some(recorded) = options.parent.as_ref().filter(|&recorded| *recorded != file) {
             return Err(Error::invalid(
-                format!("{} is not the model that was extended: its SHA-256 is {file}, not {recorded}", location.display()),
+                format!(
+                    "{} is not the model that was extended: its SHA-256 is {file}, not {recorded}",
+                    location.display()
+                ),
                 "bring that model back, or extend this one: percept train DATA --extend MODEL",
             ));
         }
@@ -136,6 +145,8 @@ impl Extension {
         (options.fit, options.filter) = (Some(fit), Some(filter));
         options.views = options.views.or(Some(views));
         options.test = Some(held_out[1]);
+        let rate = self.settings.as_ref().and_then(|settings| settings.false_rejection);
+        options.false_rejection = options.false_rejection.or(rate);
         options.parent = Some(self.file.clone());
         options.old_classes = Some(self.old_classes());
         match &self.old {
@@ -203,7 +214,13 @@ impl Extension {
     ///
     /// # Errors
     /// Old classes of which nothing is left; data that changed in this moment.
-    pub fn join(&mut self, new: Dataset, wanted: &DatasetConfig, options: &TrainOptions, listener: Listener) -> Result<Dataset> {
+    pub fn join(
+        &mut self,
+        new: Dataset,
+        wanted: &DatasetConfig,
+        options: &TrainOptions,
+        listener: Listener,
+    ) -> Result<Dataset> {
         let card = &self.parent.card;
         self.added = new.classes.iter().filter(|class| !card.classes.contains(class)).cloned().collect();
         let classes = [&card.classes[..], &self.added].concat();
@@ -259,8 +276,13 @@ impl Extension {
         for (count, recalled) in known.iter_mut().zip(self.recall().map(Recall::counts).unwrap_or_default()) {
             *count += recalled;
         }
-        let lost: Vec<&str> =
-            dataset.classes.iter().zip(&known).filter(|(_, count)| **count == 0).map(|(class, _)| class.as_str()).collect();
+        let lost: Vec<&str> = dataset
+            .classes
+            .iter()
+            .zip(&known)
+            .filter(|(_, count)| **count == 0)
+            .map(|(class, _)| class.as_str())
+            .collect();
         let Some(first) = lost.first() else { return Ok(()) };
         let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
         Err(match &self.old {
@@ -274,7 +296,10 @@ impl Extension {
                 "bring the pictures back as they were, or put pictures of every class into the new data",
             ),
             Old::Pictures(_) => Error::invalid(
-                format!("{} holds no training image of class \"{first}\"{more} that is not in the old data", dataset.name),
+                format!(
+                    "{} holds no training image of class \"{first}\"{more} that is not in the old data",
+                    dataset.name
+                ),
                 "add pictures of it, or take it out",
             ),
         })
@@ -319,11 +344,37 @@ impl Extension {
         }
     }
 
+    /// What a report says of it.
+    pub fn remarks(&self) -> Vec<String> {
+        let path = self.path.display();
+        let held = match &self.old {
+            Old::Pictures(_) => {
+                format!("This model extends {path}, whose pictures it learned from again, beside the new ones.")
+            }
+            Old::Features(reason) => format!(
+                "This model extends {path} without the pictures of that ({reason}): what its file keeps of their features holds \
+                 the old classes, and only the last layer has learned."
+            ),
+        };
+        let measured = match self.old_test.is_empty() {
+            true => {
+                "No test image of the old classes is at hand, so that nothing here says how well they are still told."
+                    .into()
+            }
+            false => String::new(),
+        };
+        [held, measured].into_iter().filter(|sentence| !sentence.is_empty()).collect()
+    }
+
     /// What the new model file says of where it came from.
     pub fn origin(&self) -> Parent {
         let ModelCard { data, fingerprint, parent, .. } = &self.parent.card;
         let earlier = parent.as_ref().map_or(Vec::new(), |parent| parent.data.clone());
-        Parent { file: self.file.clone(), data: [earlier, vec![data.clone()]].concat(), fingerprint: fingerprint.clone() }
+        Parent {
+            file: self.file.clone(),
+            data: [earlier, vec![data.clone()]].concat(),
+            fingerprint: fingerprint.clone(),
+        }
     }
 }
 
