@@ -132,7 +132,7 @@ impl Workload {
         let classes = (0..CLASSES).map(|class| class.to_string()).collect();
         let card = ModelCard::new(&self.name, self.config.clone(), classes, Fit::Stretch);
         let (graph, parameters) = (self.graph.clone(), self.parameters());
-        let mut classifier = Classifier::from_saved(SavedModel { card, graph, parameters, known: None });
+        let mut classifier = Classifier::from_saved(SavedModel { card, graph, parameters, known: None, recall: None });
         let shape = self.config.input;
         let images = self
             .pixels()

@@ -49,8 +49,13 @@ fn learn(name: &str, learning_rate: f64) -> percept::Result<f32> {
         optimizer.learn(&mut network, &images, targets, &LossConfig::default(), learning_rate, step);
     }
     let card = ModelCard::new(name, architecture, vec!["lying".into(), "standing".into()], Fit::default());
-    let mut classifier =
-        Classifier::from_saved(SavedModel { card, graph, parameters: network.parameters.clone(), known: None });
+    let mut classifier = Classifier::from_saved(SavedModel {
+        card,
+        graph,
+        parameters: network.parameters.clone(),
+        known: None,
+        recall: None,
+    });
     let mut least = 1f32;
     for seed in 5_000..5_020 {
         let file = encode_png(&stripes(seed % 2, seed));

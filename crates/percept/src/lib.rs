@@ -14,6 +14,7 @@ pub mod model;
 pub mod ops;
 mod pickle;
 pub mod predict;
+pub mod recall;
 pub mod report;
 pub mod train;
 pub mod unknown;

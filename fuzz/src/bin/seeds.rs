@@ -55,7 +55,7 @@ fn model_files(into: &Path) -> Result<()> {
         let numbers = Parameters::initialize(&graph, 1);
         let card = ModelCard::new(row.name, config, vec!["cat".into(), "dog".into()], Fit::default());
         let path = temporary.path().join(row.name);
-        weights::save(&path, &card, &graph, &numbers, None)?;
+        weights::save(&path, &card, &graph, &numbers, None, None)?;
         let bytes = fs::read(path)?;
         let header = u64::from_le_bytes(bytes[..8].try_into()?) as usize;
         fs::write(into.join(format!("{}-header", row.name)), [b"h", &bytes[8..8 + header]].concat())?;

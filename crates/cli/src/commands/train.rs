@@ -16,8 +16,8 @@ use percept::{
     data::{BadImages, augment::Flip, batches::Sampling},
     image::{Fit, Views},
     train::{
-        self, AugmentOptions, ClassWeights, Event, HistoryRow, OptimizerKind, Place, Precision, Preprocess, Schedule,
-        TrainOptions, TrainOutcome,
+        self, AugmentOptions, ClassWeights, Event, Extended, HistoryRow, OptimizerKind, Place, Precision, Preprocess,
+        Schedule, TrainOptions, TrainOutcome,
     },
 };
 
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// photographs
     #[arg(long, help_heading = "Model")]
     from_scratch: bool,
+    /// Add the classes and pictures of DATA to a finished model, a run's folder or a model file, and keep what it knows
+    #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with = "resume")]
+    extend: Option<PathBuf>,
     /// How far a pretrained model is fine-tuned: 1 trains its classifier alone, in seconds; 2 then all layers, where
     /// validation says that it helps
     #[arg(long, value_name = "N", help_heading = "Model", value_parser = clap::value_parser!(u8).range(1..=2))]
@@ -339,6 +342,10 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
     if arguments.weights.is_some() {
         options.weights.clone_from(&arguments.weights);
     }
+    if arguments.extend.is_some() {
+        options.extend.clone_from(&arguments.extend);
+        (options.parent, options.old_classes) = (None, None);
+    }
     options.from_scratch |= arguments.from_scratch;
     options.time = arguments.time.map(|time| time.as_secs_f64());
     options.data_dir.clone_from(&arguments.places.data_dir);
@@ -436,6 +443,12 @@ fn tell(outcome: &TrainOutcome, progress: &Progress, started: Instant) -> Result
     let mut text = String::new();
     if let Some(scores) = &outcome.test {
         text += &format!("Test accuracy {:.4}\n", scores.top1);
+    }
+    if let Some(Extended { before: Some(before), after: Some(after), .. }) = &outcome.extended {
+        text += &format!(
+            "Old classes: {:.4} before, {:.4} after, on their {} test images\n",
+            before.top1, after.top1, before.images
+        );
     }
     text += &format!("Total time: {:.2}s\n", started.elapsed().as_secs_f64());
     printer::result(text)?;

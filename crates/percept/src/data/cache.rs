@@ -101,6 +101,26 @@ fn key(source: &Source, config: &DatasetConfig) -> String {
     hexadecimal(&Sha256::digest(text))
 }
 
+/// Keeps images that were decoded already, as `identity` names them, in one file of their own where they are many.
+pub(super) fn keep<'a>(
+    identity: &str,
+    shape: ImageShape,
+    facts: Facts,
+    images: impl Iterator<Item = &'a [u8]>,
+    config: &DatasetConfig,
+    listener: Listener,
+) -> Result<Decoded> {
+    let text = format!("{} {identity} {:?} {:?}", file::VERSION, config.fit, config.filter);
+    let name = format!("{}.percept", hexadecimal(&Sha256::digest(text)));
+    let path = config.cache_dir.join("decoded").join(name);
+    if let Ok(Some(decoded)) = file::load(&path, facts.listed.len()) {
+        return Ok(decoded);
+    }
+    let mut sink = Sink::new(path, listener);
+    images.into_iter().try_for_each(|image| sink.write(image))?;
+    sink.finish(shape, facts)
+}
+
 /// The same answer whether unreadable files were found now or when the cache was made.
 fn refuse_unreadable(decoded: Decoded, config: &DatasetConfig, source: &Source) -> Result<Decoded> {
     match decoded.facts.unreadable.first() {

@@ -41,8 +41,8 @@ pub struct Dataset {
     pub fingerprint: String,
     /// How the splits came about, one sentence for people.
     pub splits_note: String,
-    contents: Vec<ContentHash>,
-    pixels: Pixels,
+    pub(super) contents: Vec<ContentHash>,
+    pub(super) pixels: Pixels,
 }
 
 impl Dataset {
@@ -168,6 +168,8 @@ impl Dataset {
             *label = places[*label as usize].unwrap_or_default();
         }
         self.classes = classes.to_vec();
+        let splits = Split::ALL.map(|split| self.split(split));
+        self.fingerprint = fingerprint(self.shape, &self.classes, &self.labels, &self.contents, splits);
         Ok(())
     }
 
@@ -230,27 +232,39 @@ impl Dataset {
         )
     }
 
-    fn with_fingerprint(mut self) -> Self {
-        let mut digest = Sha256::new();
-        let shape = [self.shape.height, self.shape.width, self.shape.channels].map(|side| side as u64);
-        for count in shape.into_iter().chain([self.classes.len() as u64, self.len() as u64]) {
-            digest.update(count.to_le_bytes());
-        }
-        for class in &self.classes {
-            digest.update((class.len() as u64).to_le_bytes());
-            digest.update(class);
-        }
-        for (label, content) in self.labels.iter().zip(&self.contents) {
-            digest.update(label.to_le_bytes());
-            digest.update(content.to_le_bytes());
-        }
-        for split in Split::ALL {
-            digest.update((self.split(split).len() as u64).to_le_bytes());
-            self.split(split).iter().for_each(|index| digest.update(index.to_le_bytes()));
-        }
-        self.fingerprint = hexadecimal(&digest.finalize());
+    pub(super) fn with_fingerprint(mut self) -> Self {
+        let splits = Split::ALL.map(|split| self.split(split));
+        self.fingerprint = fingerprint(self.shape, &self.classes, &self.labels, &self.contents, splits);
         self
     }
+}
+
+/// See [`Dataset::fingerprint`].
+pub(super) fn fingerprint(
+    shape: ImageShape,
+    classes: &[String],
+    labels: &[u32],
+    contents: &[ContentHash],
+    splits: [&[u32]; 3],
+) -> String {
+    let mut digest = Sha256::new();
+    let shape = [shape.height, shape.width, shape.channels].map(|side| side as u64);
+    for count in shape.into_iter().chain([classes.len() as u64, labels.len() as u64]) {
+        digest.update(count.to_le_bytes());
+    }
+    for class in classes {
+        digest.update((class.len() as u64).to_le_bytes());
+        digest.update(class);
+    }
+    for (label, content) in labels.iter().zip(contents) {
+        digest.update(label.to_le_bytes());
+        digest.update(content.to_le_bytes());
+    }
+    for split in splits {
+        digest.update((split.len() as u64).to_le_bytes());
+        split.iter().for_each(|index| digest.update(index.to_le_bytes()));
+    }
+    hexadecimal(&digest.finalize())
 }
 
 /// A class of which no file can be read would silently vanish.

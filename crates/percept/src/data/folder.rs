@@ -26,10 +26,19 @@ use crate::{
 
 /// Opens a folder of class folders.
 pub(super) fn open(root: &Path, config: &DatasetConfig, listener: Listener) -> Result<Source> {
-    let listing = Listing::read(root)?;
+    let listing = Listing::read(root, config.adds)?;
     listing.check(root)?;
     for note in listing.notes() {
         listener(Event::Note(note));
+    }
+    if let Some(folder) = listing.folders.iter().find(|folder| folder.relative.as_os_str().is_empty()) {
+        let pictures = count(folder.images.len(), "image");
+        listener(Event::Note(format!(
+            "{} has no class folders: its {pictures} {} class \"{}\"",
+            root.display(),
+            is_or_are(folder.images.len()),
+            folder.class
+        )));
     }
     let folders = listing.folders.iter().filter(|folder| !folder.images.is_empty());
     let (classes, labels) = number_classes(folders.map(|folder| folder.class.clone()));
@@ -111,12 +120,20 @@ struct Listing {
 }
 
 impl Listing {
-    fn read(root: &Path) -> Result<Self> {
+    /// Pictures without class folders are a class of the root's name if `one_class` is enough.
+    fn read(root: &Path, one_class: bool) -> Result<Self> {
         let mut tree = walk(root)?;
         tree.folders.sort_unstable();
         let is_split = has_splits(&tree);
         let mut listing = Self { root: root.to_owned(), ..Self::default() };
         let mut places: HashMap<PathBuf, usize> = HashMap::new();
+        let mut pictures = tree.files.iter().filter(|file| is_picture(file)).peekable();
+        let is_class = one_class && pictures.peek().is_some() && pictures.all(|file| depth_of(file) == 1);
+        if is_class {
+            let (relative, class) = (PathBuf::new(), name_of(root));
+            places.insert(relative.clone(), 0);
+            listing.folders.push(ClassFolder { relative, class, split: None, images: Vec::new(), strays: Vec::new() });
+        }
         for relative in tree.folders {
             let depth = relative.components().count();
             let split = if is_split { Split::from_word(&first_name(&relative)) } else { None };
@@ -129,7 +146,8 @@ impl Listing {
             }
         }
         for file in tree.files {
-            let class: PathBuf = file.relative.components().take(1 + usize::from(is_split)).collect();
+            let depth = if is_class { 0 } else { 1 + usize::from(is_split) };
+            let class: PathBuf = file.relative.components().take(depth).collect();
             let is_image = is_picture(&file);
             match places.get(&class) {
                 Some(&folder) if is_image => listing.folders[folder].images.push(file),
@@ -252,7 +270,7 @@ impl Listing {
 fn has_splits(tree: &Tree) -> bool {
     let mut filled: HashMap<String, bool> = HashMap::new(); // whether a folder of images holds them in folders
     for file in tree.files.iter().filter(|file| is_picture(file)) {
-        let depth = file.relative.components().count();
+        let depth = depth_of(file);
         if depth > 1 {
             *filled.entry(first_name(&file.relative)).or_default() |= depth > 2;
         }
@@ -260,6 +278,10 @@ fn has_splits(tree: &Tree) -> bool {
     let splits = || filled.iter().filter(|(name, _)| Split::from_word(name).is_some());
     splits().count() > 0
         && (splits().count() == filled.len() || splits().filter(|(_, in_folders)| **in_folders).count() > 1)
+}
+
+fn depth_of(file: &walk::File) -> usize {
+    file.relative.components().count()
 }
 
 fn is_picture(file: &walk::File) -> bool {

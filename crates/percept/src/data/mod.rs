@@ -7,6 +7,7 @@ mod cache;
 mod dataset;
 mod folder;
 mod inspect;
+mod join;
 pub mod named;
 mod parquet;
 mod random;
@@ -25,6 +26,7 @@ pub use self::{
     cache::default_cache_dir,
     dataset::Dataset,
     inspect::{ClassCounts, Colours, DuplicatePair, Duplicates, Inspection, Sizes, inspect},
+    join::Joined,
     source::{Probe, probe},
 };
 use crate::{
@@ -181,6 +183,8 @@ pub struct DatasetConfig {
     /// The part of all images held out for the test where none came with the data. With 1 the data is only
     /// measured: every image is a test image, and no class needs training images.
     pub test: f64,
+    /// Whether it comes on top of other data: one class is then enough, and a folder of pictures is one.
+    pub adds: bool,
 }
 
 impl DatasetConfig {
@@ -196,6 +200,7 @@ impl DatasetConfig {
             bad_images: BadImages::default(),
             validation: 0.1,
             test: 0.1,
+            adds: false,
         }
     }
 

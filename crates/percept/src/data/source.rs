@@ -124,7 +124,9 @@ pub(super) fn check_classes(
     }
     let filled: Vec<&String> =
         classes.iter().zip(&counts).filter(|(_, row)| row.iter().any(|&n| n > 0)).map(|(c, _)| c).collect();
-    if let [only] = filled[..] {
+    if let [only] = filled[..]
+        && !config.adds
+    {
         return Err(Error::invalid(
             format!("{place} holds one class only, \"{only}\": there is nothing to tell apart"),
             "add a second class; where classes stand deeper in that folder, give the folder right above them",

@@ -244,7 +244,7 @@ fn measure_unseen(known: &Known, predictor: &mut Predictor, other: &Dataset, dis
 /// Other data that comes without splits is measured whole.
 fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: data::Listener) -> Result<Dataset> {
     let (source, mut config) = open_for(card, data, places, listener)?;
-    if source.name == card.data {
+    if card.has_learned_from(&source.name) {
         [config.validation, config.test] = card.held_out;
     }
     let mut dataset = Dataset::from_source(&source, &config, listener)?;

@@ -536,13 +536,25 @@ impl Graph {
     /// A network that does not end with a linear layer.
     pub fn without_classifier(&self) -> Result<Self> {
         let mut graph = self.clone();
-        match graph.nodes.pop() {
-            Some(node) if node.op == Op::Linear => {
-                graph.parameters.truncate(graph.parameters.len() - node.parameters.len());
-                Ok(graph)
+        let Some((classifier, _)) = self.classifier() else {
+            return Err(Error::invalid(format!("{} does not end with a linear layer", self.name), ""));
+        };
+        graph.nodes.truncate(classifier);
+        graph.parameters.truncate(graph.parameters.len() - self.nodes[classifier].parameters.len());
+        Ok(graph)
+    }
+
+    /// The linear layer at the end, and what its outputs are multiplied by.
+    pub fn classifier(&self) -> Option<(Value, f32)> {
+        let mut factor = 1.0;
+        for (value, node) in self.nodes.iter().enumerate().rev() {
+            match node.op {
+                Op::Scale(by) => factor *= by,
+                Op::Linear => return Some((value, factor)),
+                _ => return None,
             }
-            _ => Err(Error::invalid(format!("{} does not end with a linear layer", self.name), "")),
         }
+        None
     }
 
     /// The value that the last linear layer reads: what a network has made of an image before it names a class. None where
@@ -566,7 +578,7 @@ impl Graph {
 
     /// Fixes a share of the parameters, from the first on; the last layer always learns.
     pub fn freeze(&mut self, share: f64) {
-        let last = self.nodes.last().map_or(0, |node| node.parameters.len());
+        let last = self.classifier().map_or(0, |(node, _)| self.nodes[node].parameters.len());
         let free = self.parameters.len() - last;
         let count = (share * free as f64).round() as usize;
         self.parameters.iter_mut().take(count).for_each(|spec| spec.role = Role::Fixed);

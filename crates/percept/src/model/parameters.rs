@@ -72,7 +72,7 @@ fn pass_through(filters: &mut [f32], shape: &[usize]) {
 }
 
 /// One draw from the standard normal distribution (Box and Muller 1958).
-fn normal(random: &mut ChaCha8Rng) -> f32 {
+pub(crate) fn normal(random: &mut ChaCha8Rng) -> f32 {
     let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
     (radius * (std::f64::consts::TAU * random.random::<f64>()).cos()) as f32
 }

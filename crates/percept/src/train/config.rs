@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     defaults::{self, Facts},
+    extend::OldClasses,
     schedule,
 };
 use crate::{
@@ -114,6 +115,9 @@ pub struct TrainOptions {
     pub model: Option<String>,
     pub weights: Option<PathBuf>,
     pub from_scratch: bool,
+    pub extend: Option<PathBuf>,
+    pub parent: Option<String>,
+    pub old_classes: Option<OldClasses>,
     pub stage: Option<u8>,
     pub freeze: Option<f64>,
     pub hidden: Option<usize>,
@@ -189,6 +193,15 @@ pub struct TrainConfig {
     pub weights: Option<PathBuf>,
     /// Whether it begins with random numbers although pretrained ones are published.
     pub from_scratch: bool,
+    /// The model that is extended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extend: Option<PathBuf>,
+    /// SHA-256 of its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// What holds its classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_classes: Option<OldClasses>,
     /// The last stage of fine-tuning: 1 trains the classifier alone, 2 all layers. 0 where nothing is fine-tuned.
     pub stage: u8,
     /// Share of the layers, from the first on, that stay as they are in stage 2.
@@ -279,6 +292,9 @@ impl TrainOptions {
         };
         let optimizer = self.optimizer.unwrap_or(base.optimizer);
         let tuned = if optimizer == base.optimizer { base.rates } else { defaults::rates(optimizer) };
+        // Stage 1, which stage 2 has to better, knows no smoothing: their losses are to be compared.
+        let goes_on = self.extend.is_some() && facts.pretrained.is_none();
+        let smoothing = if goes_on { 0.0 } else { base.label_smoothing };
         let config = TrainConfig {
             data: self.data.clone(),
             image_size: facts.image_size,
@@ -290,8 +306,15 @@ impl TrainOptions {
             model: facts.model.to_string(),
             weights: self.weights.clone(),
             from_scratch: self.from_scratch,
+            extend: self.extend.clone(),
+            parent: self.parent.clone(),
+            old_classes: self.old_classes,
             freeze: self.freeze.unwrap_or(0.0),
-            stage: facts.pretrained.map_or(0, |_| self.stage.unwrap_or(facts.stage)),
+            // Settings of a training from nothing say 0.
+            stage: match facts.pretrained.is_some() || self.extend.is_some() {
+                true => self.stage.filter(|&stage| stage > 0).unwrap_or(facts.stage),
+                false => 0,
+            },
             hidden: self.hidden.unwrap_or(defaults::HIDDEN),
             preprocess: self.preprocess.unwrap_or_default(),
             views: self.views.unwrap_or_default(),
@@ -310,7 +333,7 @@ impl TrainOptions {
             schedule: self.schedule.unwrap_or(base.schedule),
             warmup: self.warmup.unwrap_or(base.warmup),
             gradient_clip: self.gradient_clip.unwrap_or(0.0),
-            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            label_smoothing: self.label_smoothing.unwrap_or(smoothing),
             class_weights: self.class_weights.unwrap_or_default(),
             average: self.average.unwrap_or(base.average),
             patience: self.patience.unwrap_or(0),

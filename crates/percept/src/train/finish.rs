@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::{
     config::TrainConfig,
     events::{Event, Listener},
-    finetune::Held,
+    extend::{Extended, Extension},
+    finetune::{Held, StageOne},
     prepare::spread,
     rejection::{self, Sample},
     run::architecture,
@@ -18,16 +19,17 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::Dataset,
+    data::{Dataset, Split},
     evaluate::{Evaluation, Scores, answers_of, fit_temperature, labels_of, logits_and_distances},
     explain::{Explanation, overlay},
     files,
     image::Image,
     model::draw::thousands,
     ops::{Explainer, Predictor, calibrated_softmax},
+    recall::Recall,
     report::{self, Accuracy, Calibration, Report, Shown, Unknown, weight_templates},
     unknown::Known,
-    weights::{self, ModelCard},
+    weights::{self, ModelCard, Parent},
 };
 
 /// Training images that are measured at the end, at most: enough to see the gap to the test.
@@ -74,6 +76,9 @@ pub struct TrainOutcome {
     /// Measured on test images, once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Scores>,
+    /// Where it extended a model: what happened to the classes that were there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extended: Option<Extended>,
     /// Whether the user stopped it.
     #[serde(skip)]
     pub interrupted: bool,
@@ -95,20 +100,22 @@ impl TrainOutcome {
             train: None,
             validation: None,
             test: None,
+            extended: None,
             interrupted: true,
         }
     }
 }
 
-/// Measures the best parameters and writes everything. `held` are logits of training images by classifiers that did not
-/// see them: they stand in for validation where no images were held out.
+/// Measures the best parameters and writes everything. In stage 1, logits of training images by classifiers that did not see
+/// them stand in for validation where no images were held out.
 ///
 /// # Errors
 /// A folder that cannot be written, or a full disk.
 pub(super) fn finish(
     mut session: Session,
     run: &Path,
-    held: Option<Held>,
+    stage_one: Option<StageOne>,
+    extension: Option<&Extension>,
     started: Instant,
     listener: Listener,
 ) -> Result<TrainOutcome> {
@@ -118,19 +125,22 @@ pub(super) fn finish(
     let sample = spread(&dataset.train, TRAIN_SAMPLE);
     // Folded once: the parameters stay as they are from here on.
     let mut predictor = session.network.predictor().with_views(session.config.views);
-    let (logits, seen) = look(&mut predictor, dataset, &sample);
+    let (logits, mut seen) = look(&mut predictor, dataset, &sample);
     let train = Evaluation::new(&logits, &seen.labels, classes, 1.0);
-    let by_folds = held.filter(|_| dataset.validation.is_empty());
+    let (by_folds, drawn) = stage_one.map_or_else(Default::default, |found| (Some(found.held), found.drawn));
     // Folds can stand in where the features have learned from no image here.
-    let judges = !dataset.validation.is_empty() || by_folds.is_some() && session.config.stage == 1;
+    let is_fair = session.config.stage == 1 && extension.is_none_or(Extension::folds_judge);
+    let by_folds = by_folds.filter(|_| dataset.validation.is_empty() && is_fair);
+    let judges = !dataset.validation.is_empty() || by_folds.is_some();
     let tells_unknown = session.config.false_rejection > 0.0 && judges;
-    let (held, held_sample) = match by_folds {
+    let (held, mut held_sample) = match by_folds {
         Some(held) => (held, None),
         None => {
             let (logits, sample) = look(&mut predictor, dataset, &dataset.validation);
             (Held { logits, labels: sample.labels.clone() }, Some(sample))
         }
     };
+    let own_recall = recall(dataset, &mut seen, held_sample.as_mut(), extension, session.config.seed);
     let fitted = match tells_unknown {
         true => {
             let rate = session.config.false_rejection;
@@ -141,7 +151,10 @@ pub(super) fn finish(
     drop((seen, held_sample));
     let known = fitted.as_ref().map(|fitted| &fitted.known);
     let validation = Evaluation::new(&held.logits, &held.labels, classes, 1.0);
-    let temperature = fit_temperature(&held.logits, &held.labels, classes);
+    // What stands in for old classes is calibrated with the others, and never measured.
+    let (all_logits, all_labels) =
+        ([&held.logits[..], &drawn.logits].concat(), [&held.labels[..], &drawn.labels].concat());
+    let temperature = fit_temperature(&all_logits, &all_labels, classes);
     let calibrated = Evaluation::new(&held.logits, &held.labels, classes, temperature);
     let (test_logits, distances) = logits_and_distances(&mut predictor, dataset, &dataset.test, known);
     let rejected = known.filter(|_| !dataset.test.is_empty()).map(|known| known.share_unknown(&distances));
@@ -153,9 +166,11 @@ pub(super) fn finish(
         train: Some(Trained { loss: train.scores.loss, top1: train.scores.top1 }),
         validation: has_validation.then(|| calibrated.scores.clone()),
         test: has_test.then(|| test.scores.clone()),
+        extended: extension.map(|extension| extension.outcome(dataset, &test_logits, temperature)),
         ..TrainOutcome::interrupted(run, &session)
     };
-    save_model(&session, run, temperature, &outcome, known)?;
+    let parent = extension.map(Extension::origin);
+    save_model(&session, run, temperature, &outcome, parent, known, own_recall.as_ref())?;
     let unknown = fitted.as_ref().map(|fitted| Unknown {
         false_rejection: session.config.false_rejection,
         auroc_of_left_out_classes: fitted.auroc,
@@ -176,7 +191,8 @@ pub(super) fn finish(
         title: format!("{} on {}", outcome.model, outcome.data),
         accuracies: accuracies(&outcome, sample.len(), evaluation),
         facts: facts(&session, &outcome, started),
-        remarks: vec![format!("{}.", dataset.splits_note)],
+        remarks: [vec![format!("{}.", dataset.splits_note)], extension.map_or_else(Vec::new, Extension::remarks)]
+            .concat(),
         settings: session.config.to_toml(),
         history: session.progress.history.clone(),
         kept: session.progress.best.and_then(|best| session.progress.history.get(best).copied()),
@@ -227,13 +243,44 @@ fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> (Vec<f3
     (logits, Sample { features, labels: labels_of(dataset, images) })
 }
 
+/// What the model file is to keep of its classes. Where old ones are held by what their model kept, features drawn from that
+/// join those of images.
+fn recall(
+    dataset: &Dataset,
+    seen: &mut Sample,
+    held: Option<&mut Sample>,
+    extension: Option<&Extension>,
+    seed: u64,
+) -> Option<Recall> {
+    let counts = dataset.class_counts(Split::Train);
+    let Some(old) = extension.and_then(Extension::recall) else {
+        let fitted = Recall::fit(&seen.features, &seen.labels, &counts)?;
+        return Some(match held {
+            Some(held) => fitted.widened_to(&held.features, &held.labels),
+            None => fitted,
+        });
+    };
+    let share = |images: usize| images as f64 / dataset.train.len().max(1) as f64;
+    if let Some(held) = held {
+        held.append(old.draw(share(held.labels.len()), TRAIN_SAMPLE, seed, 2));
+    }
+    seen.append(old.draw(share(seen.labels.len()), TRAIN_SAMPLE, seed, 3));
+    let known = old.counts();
+    let all: Vec<usize> =
+        counts.iter().enumerate().map(|(class, count)| count + known.get(class).copied().unwrap_or(0)).collect();
+    let fitted = Recall::fit(&seen.features, &seen.labels, &all)?;
+    Some(fitted.with_classes_of(old, |class| counts[class] == 0))
+}
+
 /// Writes the model file. Nothing in it depends on the clock, so that equal trainings give equal files.
 fn save_model(
     session: &Session,
     run: &Path,
     temperature: f32,
     outcome: &TrainOutcome,
+    parent: Option<Parent>,
     known: Option<&Known>,
+    recall: Option<&Recall>,
 ) -> Result<()> {
     let (config, dataset) = (&session.config, session.dataset);
     let architecture = architecture(dataset, config.hidden, config.preprocess);
@@ -244,13 +291,14 @@ fn save_model(
         fingerprint: dataset.fingerprint.clone(),
         held_out: [config.validation, config.test],
         false_rejection: known.map(|_| config.false_rejection),
+        parent,
         validation: outcome.validation.clone(),
         test: outcome.test.clone(),
         filter: config.filter,
         ..ModelCard::new(&config.model, architecture, dataset.classes.clone(), config.fit)
     };
     let (graph, parameters) = (session.network.graph(), &session.network.parameters);
-    weights::save(&run.join(weights::MODEL_FILE), &card, graph, parameters, known)
+    weights::save(&run.join(weights::MODEL_FILE), &card, graph, parameters, known, recall)
 }
 
 fn write_history(session: &Session, run: &Path) -> Result<()> {
@@ -302,6 +350,14 @@ fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(St
     }
     if let Some(Scores { loss, .. }) = outcome.validation {
         add("validation loss", format!("{loss:.4}"));
+    }
+    if let Some(Extended { from, old_classes, before, after, .. }) = &outcome.extended {
+        add("extends", from.display().to_string());
+        add("old classes held by", format!("their {old_classes}"));
+        if let (Some(before), Some(after)) = (before, after) {
+            add("old classes, before", format!("{:.2} % of {} test images", 100.0 * before.top1, before.images));
+            add("old classes, after", format!("{:.2} %", 100.0 * after.top1));
+        }
     }
     add("total time", format!("{:.1} s", started.elapsed().as_secs_f64()));
     add("steps", thousands(outcome.steps));

@@ -4,6 +4,7 @@ mod checkpoint;
 mod config;
 mod defaults;
 mod events;
+mod extend;
 mod finetune;
 mod finish;
 mod optimizer;
@@ -17,6 +18,7 @@ pub use config::{
     AugmentOptions, ClassWeights, OptimizerKind, Precision, Preprocess, Schedule, TrainConfig, TrainOptions,
 };
 pub use events::{Event, HistoryRow, Listener};
+pub use extend::{Extended, OldClasses};
 pub use finish::{TrainOutcome, Trained};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use run::{Place, train};

@@ -5,6 +5,7 @@ use crate::{
     data::Dataset,
     image::{Filter, Fit, Framing, Image, resize},
     ops::Predictor,
+    recall::Drawn,
     unknown::{self, Fitted, Labelled},
 };
 
@@ -20,6 +21,12 @@ pub(super) struct Sample {
 }
 
 impl Sample {
+    /// Features that were drawn for old classes come behind those of images.
+    pub fn append(&mut self, drawn: Drawn) {
+        self.features.extend(drawn.features);
+        self.labels.extend(drawn.labels);
+    }
+
     fn view(&self) -> Labelled<'_> {
         Labelled { features: &self.features, labels: &self.labels }
     }

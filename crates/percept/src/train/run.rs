@@ -12,17 +12,19 @@ use super::{
     config::{Preprocess, TrainConfig, TrainOptions},
     defaults::{self, Facts},
     events::{Event, Listener},
-    finetune::{self, StageOne},
+    extend::Extension,
+    finetune::{self, Held, StageOne},
     finish::{self, TrainOutcome},
     prepare,
     session::{self, End, Session},
 };
 use crate::{
     Error, Result,
-    data::{self, Dataset, DatasetConfig, Source},
+    data::{self, Dataset, DatasetConfig, Source, Split},
     files,
     model::{self, Graph, ModelConfig, Parameters, fold},
     ops::Network,
+    recall::Recall,
     weights::pretrained::{self, PRETRAINED, Pretrained, Weights},
 };
 
@@ -66,6 +68,10 @@ pub fn train(
     if let Place::Resume(run) = place {
         options = resumed(options, run)?;
     }
+    let mut extension = match options.extend.clone() {
+        Some(model) => Some(Extension::open(&model, &mut options, listener)?),
+        None => None,
+    };
     let mut wanted = DatasetConfig::new(&options.data);
     if let Some(folder) = &options.cache_dir {
         wanted.cache_dir.clone_from(folder);
@@ -75,21 +81,32 @@ pub fn train(
     wanted.bad_images = options.bad_images.unwrap_or_default();
     wanted.test = options.test.unwrap_or(defaults::TEST);
 
+    wanted.adds = extension.is_some();
+
     let tell_data = |event| listener(Event::Data(event));
     let mut source = Source::open(&wanted, &tell_data)?;
-    let Choice { model, image_size, pretrained, stage, notes, validation } = choose(&options, &source)?;
+    let beside = extension.as_ref().map_or(0, Extension::training_images);
+    let Choice { model, image_size, pretrained, stage, notes, validation } = choose(&options, &source, beside)?;
     wanted.image_size = Some(image_size);
     wanted.validation = validation;
-    let weights = match pretrained {
-        Some(pretrained) => {
+    let weights = match (&extension, pretrained) {
+        (Some(extension), _) => {
+            extension.show(&mut source, listener);
+            wanted.filter = options.filter.unwrap_or_default();
+            None
+        }
+        (None, Some(pretrained)) => {
             source.show_with_channels(3);
             wanted.filter = options.filter.unwrap_or(pretrained.filter);
             Some(load_weights(pretrained, &options, &wanted, listener)?)
         }
-        None => None,
+        (None, None) => None,
     };
     let run = folder(place, &source.name, &model)?;
-    let dataset = Dataset::from_source(&source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
+    let mut dataset = Dataset::from_source(&source, &wanted, &tell_data).inspect_err(|_| forget_if_empty(&run))?;
+    if let Some(extension) = &mut extension {
+        dataset = extension.join(dataset, &wanted, &options, listener).inspect_err(|_| forget_if_empty(&run))?;
+    }
     notes.into_iter().for_each(|note| listener(Event::Note(note)));
     listener(Event::Note(dataset.splits_note.clone()));
 
@@ -106,7 +123,12 @@ pub fn train(
         mirrors: dataset.mirrors,
     };
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
-    let beginning = begin(graph, weights, &dataset, &config, &wanted.cache_dir, stop, listener);
+    let origin = match (&extension, weights) {
+        (Some(extension), _) => Origin::Extended(extension, pretrained.is_some()),
+        (None, Some(weights)) => Origin::Weights(weights),
+        (None, None) => Origin::Nothing,
+    };
+    let beginning = begin(graph, origin, &dataset, &config, &wanted.cache_dir, stop, listener);
     let Beginning { mut network, stage_one, whole } = beginning.inspect_err(|_| forget_if_empty(&run))?;
     network.precision = config.precision.into();
     if !network.precision.is_native() {
@@ -146,7 +168,7 @@ pub fn train(
     if session.config.stop_step.is_some() || !session.config.plans.is_empty() {
         write_config(&run, &session.config)?;
     }
-    finish::finish(session, &run, stage_one.map(|found| found.held), started, listener)
+    finish::finish(session, &run, stage_one, extension.as_ref(), started, listener)
 }
 
 fn load_weights(
@@ -176,9 +198,17 @@ struct Beginning {
     whole: Option<(Graph, Parameters)>,
 }
 
+/// Where a network's numbers come from.
+enum Origin<'a> {
+    Nothing,
+    Weights(Weights),
+    /// A model that is extended, and whether its family begins with pretrained weights.
+    Extended(&'a Extension, bool),
+}
+
 fn begin(
-    graph: Graph,
-    weights: Option<Weights>,
+    mut graph: Graph,
+    origin: Origin,
     dataset: &Dataset,
     config: &TrainConfig,
     cache: &Path,
@@ -186,14 +216,37 @@ fn begin(
     listener: Listener,
 ) -> Result<Beginning> {
     let mut parameters = Parameters::initialize(&graph, config.seed);
-    let Some(weights) = weights else {
-        prepare::fit_to_data(&graph, &mut parameters, dataset, config.seed);
-        return Ok(Beginning { network: Network::new(graph, parameters), stage_one: None, whole: None });
+    let (folds_norms, recall, folds_judge) = match origin {
+        Origin::Nothing => {
+            prepare::fit_to_data(&graph, &mut parameters, dataset, config.seed);
+            return Ok(Beginning { network: Network::new(graph, parameters), stage_one: None, whole: None });
+        }
+        Origin::Weights(weights) => {
+            weights.fill(&graph, &mut parameters)?;
+            (true, None, true)
+        }
+        Origin::Extended(extension, is_pretrained) => {
+            extension.fill(&graph, &mut parameters);
+            (is_pretrained, extension.recall(), extension.folds_judge())
+        }
     };
-    weights.fill(&graph, &mut parameters)?;
-    let class_weights = session::class_weights(config, dataset);
-    let found = finetune::stage_one(&graph, &mut parameters, dataset, config, class_weights, cache, stop, listener)?;
+    let mut counts = dataset.class_counts(Split::Train);
+    counts.iter_mut().zip(recall.map(Recall::counts).unwrap_or_default()).for_each(|(count, more)| *count += more);
+    let weights = session::class_weights(config, &counts);
+    let mut found =
+        finetune::stage_one(&graph, &mut parameters, dataset, config, weights, recall, cache, stop, listener)?;
+    if let Some(found) = found.as_mut().filter(|_| dataset.validation.is_empty() && !folds_judge) {
+        found.held = Held::default();
+        let note = "the layers have learned from these images: the figure says how strongly weights are pulled to 0, and \
+                    nothing of new images";
+        listener(Event::Note(note.into()));
+    }
     if config.stage == 1 || found.is_none() {
+        return Ok(Beginning { network: Network::new(graph, parameters), stage_one: found, whole: None });
+    }
+    // What learned from nothing goes on as it began.
+    if !folds_norms {
+        graph.freeze(config.freeze);
         return Ok(Beginning { network: Network::new(graph, parameters), stage_one: found, whole: None });
     }
     let (mut folded, numbers) = fold::fold_norms(&graph, &parameters)?;
@@ -231,8 +284,8 @@ struct Choice {
     notes: Vec<String>,
 }
 
-/// Takes what was asked for, and chooses the rest by the size of the pictures and how many there are.
-fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
+/// Takes what was asked for, and chooses the rest by the size of the pictures and how many there are, `beside` others.
+fn choose(options: &TrainOptions, source: &Source, beside: usize) -> Result<Choice> {
     let asked = options.model.as_deref().filter(|&name| name != "auto").map(model::find).transpose()?;
     let probe = data::probe(source)?;
     let median = [probe.height, probe.width];
@@ -263,8 +316,8 @@ fn choose(options: &TrainOptions, source: &Source) -> Result<Choice> {
         ));
         [side, side]
     });
-    let is_small = probe.train.is_some_and(|images| images < FEW_IMAGES);
-    let stage = options.stage.unwrap_or(if is_small { 1 } else { 2 });
+    let is_small = probe.train.is_some_and(|images| images + beside < FEW_IMAGES);
+    let stage = options.stage.filter(|&stage| stage > 0).unwrap_or(if is_small { 1 } else { 2 });
     let by_folds = pretrained.is_some() && is_small && stage == 1;
     let validation = options.validation.unwrap_or(if by_folds { 0.0 } else { defaults::VALIDATION });
     Ok(Choice { model: model.name.into(), image_size, pretrained, stage, validation, notes })

@@ -225,16 +225,18 @@ impl<'a> Session<'a> {
 
     /// Opens the history with what stage 1 of fine-tuning found: stage 2 has to be better, or it is what stays.
     pub fn note_stage_one(&mut self, found: &StageOne) {
-        let scores = Evaluation::new(&found.held.logits, &found.held.labels, self.dataset.classes.len(), 1.0).scores;
+        let held = &found.held;
+        let scores = Evaluation::new(&held.logits, &held.labels, self.dataset.classes.len(), 1.0).scores;
+        let scores = Some(scores).filter(|_| !held.labels.is_empty());
         self.progress.history.push(HistoryRow {
             epoch: 0.0,
             step: 0,
             seconds: 0.0,
             train_loss: found.loss,
             train_top1: found.top1,
-            validation_loss: Some(scores.loss),
-            validation_top1: Some(scores.top1),
-            validation_top5: scores.top5,
+            validation_loss: scores.as_ref().map(|scores| scores.loss),
+            validation_top1: scores.as_ref().map(|scores| scores.top1),
+            validation_top5: scores.and_then(|scores| scores.top5),
             learning_rate: 0.0,
         });
         if !self.dataset.validation.is_empty() {
@@ -433,16 +435,16 @@ fn optimizer_config(config: &TrainConfig) -> OptimizerConfig {
 }
 
 /// A weight for each class, where they are to count equally.
-pub(super) fn class_weights(config: &TrainConfig, dataset: &Dataset) -> Option<Vec<f32>> {
+pub(super) fn class_weights(config: &TrainConfig, counts: &[usize]) -> Option<Vec<f32>> {
     (config.class_weights == ClassWeights::Balanced).then(|| {
-        let counts = dataset.class_counts(Split::Train);
-        let total = dataset.train.len() as f32;
+        let total = counts.iter().sum::<usize>() as f32;
         counts.iter().map(|&count| total / (counts.len() * count.max(1)) as f32).collect()
     })
 }
 
 fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
-    LossConfig { label_smoothing: config.label_smoothing as f32, class_weights: class_weights(config, dataset) }
+    let counts = dataset.class_counts(Split::Train);
+    LossConfig { label_smoothing: config.label_smoothing as f32, class_weights: class_weights(config, &counts) }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::{
     files,
     image::{Filter, Fit, Framing, Views},
     model::{self, Graph, ModelConfig, Parameters, parameters},
+    recall::{self, Recall},
     unknown::{self, Known},
 };
 pub use tensors::{bytes_of, floats_of};
@@ -70,10 +71,24 @@ pub struct ModelCard {
     /// Share of known images that it may call unknown; none where it calls nothing so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub false_rejection: Option<f64>,
+    /// The model that it was extended from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// Final figures.
     pub validation: Option<Scores>,
     /// Final figures.
     pub test: Option<Scores>,
+}
+
+/// The model that another was extended from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// SHA-256 of its model file, hexadecimal.
+    pub file: String,
+    /// Names of the data that it and those before it were trained on.
+    pub data: Vec<String>,
+    /// The fingerprint of its data.
+    pub fingerprint: String,
 }
 
 impl ModelCard {
@@ -94,9 +109,15 @@ impl ModelCard {
             fingerprint: String::new(),
             held_out: [0.0; 2],
             false_rejection: None,
+            parent: None,
             validation: None,
             test: None,
         }
+    }
+
+    /// Whether data of this name is among what was learned from.
+    pub fn has_learned_from(&self, data: &str) -> bool {
+        self.data == data || self.parent.as_ref().is_some_and(|parent| parent.data.iter().any(|name| name == data))
     }
 
     /// How images of other sizes are brought to the network's.
@@ -121,6 +142,8 @@ pub struct SavedModel {
     pub parameters: Parameters,
     /// What tells images unlike all that it has seen; none where it calls nothing unknown.
     pub known: Option<Known>,
+    /// What the features of its classes are like, for a training that adds others.
+    pub recall: Option<Recall>,
 }
 
 /// The file that a user means: a model file, or the one in a run's folder.
@@ -150,14 +173,21 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A folder that cannot be written, or a full disk.
-pub fn save(path: &Path, card: &ModelCard, graph: &Graph, numbers: &Parameters, known: Option<&Known>) -> Result<()> {
+pub fn save(
+    path: &Path,
+    card: &ModelCard,
+    graph: &Graph,
+    numbers: &Parameters,
+    known: Option<&Known>,
+    recall: Option<&Recall>,
+) -> Result<()> {
     let own =
         graph.parameters.iter().zip(&numbers.0).map(|(spec, memory)| {
             (spec.name.clone(), spec.shape.clone(), bytes_of(&parameters::to_file(spec, memory)))
         });
-    let known = known.map(Known::tensors).unwrap_or_default();
-    let known = known.into_iter().map(|(name, shape, values)| (name.to_string(), shape, bytes_of(&values)));
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = own.chain(known).collect();
+    let beside = [known.map(Known::tensors), recall.map(Recall::tensors)].into_iter().flatten().flatten();
+    let beside = beside.map(|(name, shape, values)| (name.to_string(), shape, bytes_of(&values)));
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = own.chain(beside).collect();
     let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
         view.map(|view| (name.clone(), view))
@@ -221,7 +251,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<SavedModel> {
         return Err(damaged("its classes or its temperature do not fit the network".into()));
     }
     for name in tensors.names() {
-        if !graph.parameters.iter().any(|spec| spec.name == name) && !name.starts_with(unknown::PREFIX) {
+        let is_beside = name.starts_with(unknown::PREFIX) || name.starts_with(recall::PREFIX);
+        if !is_beside && !graph.parameters.iter().any(|spec| spec.name == name) {
             return Err(damaged(format!("tensor {name} does not belong to model {}", card.model)));
         }
     }
@@ -236,12 +267,13 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<SavedModel> {
         numbers.push(parameters::to_memory(spec, &floats_of(tensor.data())));
     }
     let width = graph.features().map_or(0, |node| graph.nodes[node].shape.len());
-    let known = Known::from_tensors(width, |name| {
+    let beside = |name: &str| {
         let tensor = tensors.tensor(name).ok().filter(|tensor| tensor.dtype() == safetensors::Dtype::F32)?;
         Some((tensor.shape().to_vec(), floats_of(tensor.data())))
-    });
-    let known = known.map_err(damaged)?;
-    Ok(SavedModel { card, graph, parameters: Parameters(numbers), known })
+    };
+    let known = Known::from_tensors(width, beside).map_err(damaged)?;
+    let recall = Recall::from_tensors(width, graph.classes(), beside).map_err(damaged)?;
+    Ok(SavedModel { card, graph, parameters: Parameters(numbers), known, recall })
 }
 
 fn looks_like_safetensors(bytes: &[u8]) -> bool {

@@ -34,6 +34,8 @@ pub(super) struct Samples {
     mean: Vec<f32>,
     deviation: Vec<f32>,
     class_weights: Option<Vec<f32>>,
+    /// Where the search begins, and whereto weights are pulled: 0 unless there was a classifier before.
+    start: Vec<f32>,
 }
 
 impl Samples {
@@ -65,12 +67,29 @@ impl Samples {
                 *value = (*value - mean) / deviation;
             }
         }
-        Self { values, labels, width, classes, mean, deviation, class_weights }
+        let start = vec![0.0; (width + 1) * classes];
+        Self { values, labels, width, classes, mean, deviation, class_weights, start }
+    }
+
+    /// Has the classifier move away from `head` only as far as the samples ask for.
+    #[must_use]
+    pub fn starting_from(mut self, head: &Head) -> Self {
+        let (weights, bias) = self.start.split_at_mut(self.width * self.classes);
+        weights.copy_from_slice(&head.weights);
+        bias.copy_from_slice(&head.bias);
+        let statistics = self.mean.iter().zip(&self.deviation);
+        for (row, (mean, deviation)) in weights.chunks_exact_mut(self.classes).zip(statistics) {
+            for (weight, bias) in row.iter_mut().zip(bias.iter_mut()) {
+                *bias += *weight * mean;
+                *weight *= deviation;
+            }
+        }
+        self
     }
 
     /// The classifier for each of [`DECAYS`].
     pub fn path(&self) -> Vec<Head> {
-        let mut parameters = vec![0.0; (self.width + 1) * self.classes];
+        let mut parameters = self.start.clone();
         let solve = |&decay: &f64| {
             self.minimize(decay, &mut parameters);
             self.on_features(&parameters)
@@ -106,7 +125,7 @@ impl Samples {
         head
     }
 
-    /// Mean loss with half the squared weights times `decay`, and its gradient.
+    /// Mean loss with half the squared way of the weights from the start times `decay`, and its gradient.
     fn loss(&self, decay: f64, parameters: &[f32], gradient: &mut [f32]) -> f64 {
         let (rows, width, classes) = (self.labels.len(), self.width, self.classes);
         let (weights, bias) = parameters.split_at(width * classes);
@@ -148,8 +167,13 @@ impl Samples {
             of_weights,
         );
         kernels::channel_sums(rows, classes, &slopes, of_bias);
-        of_weights.iter_mut().zip(weights).for_each(|(slope, weight)| *slope += decay as f32 * weight);
-        loss + 0.5 * decay * dot(weights, weights)
+        let mut square = 0.0;
+        for ((slope, weight), start) in of_weights.iter_mut().zip(weights).zip(&self.start) {
+            let way = weight - start;
+            *slope += decay as f32 * way;
+            square += f64::from(way) * f64::from(way);
+        }
+        loss + 0.5 * decay * square
     }
 
     /// Moves the parameters to where the loss is least.

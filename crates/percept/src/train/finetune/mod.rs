@@ -22,6 +22,7 @@ use crate::{
     files::hexadecimal,
     model::{Graph, Parameters},
     ops::Predictor,
+    recall::{Drawn, Recall},
     weights::bytes_of,
 };
 use features::{Extraction, Features};
@@ -34,6 +35,7 @@ const VIEWS: usize = 6_000;
 const MOST_VIEWS: usize = 8;
 
 /// Logits of images that the classifier which gave them has not learned from.
+#[derive(Default)]
 pub(super) struct Held {
     /// `[images, classes]`.
     pub logits: Vec<f32>,
@@ -43,12 +45,15 @@ pub(super) struct Held {
 /// What stage 1 found.
 pub(super) struct StageOne {
     pub held: Held,
+    /// The same of features that were drawn for old classes.
+    pub drawn: Held,
     pub loss: f64,
     pub top1: f64,
 }
 
 /// Trains the classifier at the end of `graph` on what the rest of it sees, and puts it into `parameters`. Nothing if it was
-/// stopped.
+/// stopped. Old classes whose pictures are gone are held by `recall`: features drawn from it stand beside those of images, and
+/// the classifier stays as near to the one that was there as they allow.
 ///
 /// # Errors
 /// A network that does not end with a linear layer; settings of the augmentation that are out of range.
@@ -59,6 +64,7 @@ pub(super) fn stage_one(
     dataset: &Dataset,
     config: &TrainConfig,
     class_weights: Option<Vec<f32>>,
+    recall: Option<&Recall>,
     cache: &Path,
     stop: &AtomicBool,
     listener: Listener,
@@ -78,12 +84,29 @@ pub(super) fn stage_one(
         stop,
     };
     let views = if augmentation.is_none() { 1 } else { (VIEWS / dataset.train.len().max(1)).clamp(1, MOST_VIEWS) };
-    let Some(features) = extraction.run(&dataset.train, views, listener)? else { return Ok(None) };
-    let labels = labels_of(dataset, &dataset.train);
+    let Some(mut features) = extraction.run(&dataset.train, views, listener)? else { return Ok(None) };
+    let (mut labels, images) = (labels_of(dataset, &dataset.train), dataset.train.len());
     let classes = dataset.classes.len();
-    let samples = |places: &[usize]| Samples::new(&features, places, &labels, classes, class_weights.clone());
+    let base = recall.map(|_| Head::of(graph, parameters));
+    if let Some(recall) = recall {
+        // As many views of each as of an image, all of them drawn.
+        let drawn: Vec<Drawn> =
+            (0..views).map(|view| recall.draw(1.0, VIEWS / views, config.seed, 4 + view as u64)).collect();
+        for place in 0..drawn[0].labels.len() {
+            let own = place * features.width..(place + 1) * features.width;
+            drawn.iter().for_each(|drawn| features.values.extend(&drawn.features[own.clone()]));
+        }
+        labels.extend(&drawn[0].labels);
+    }
+    let samples = |places: &[usize]| {
+        let samples = Samples::new(&features, places, &labels, classes, class_weights.clone());
+        match &base {
+            Some(base) => samples.starting_from(base),
+            None => samples,
+        }
+    };
     let all: Vec<usize> = (0..labels.len()).collect();
-    let (head, held) = if dataset.validation.is_empty() {
+    let (head, mut held) = if dataset.validation.is_empty() {
         let folds = folds(&labels, classes);
         let mut logits: Vec<Vec<f32>> = vec![vec![0.0; labels.len() * classes]; head::DECAYS.len()];
         for fold in 0..FOLDS {
@@ -99,17 +122,25 @@ pub(super) fn stage_one(
         let head = samples(&all).path().swap_remove(best);
         (head, Held { logits: logits.swap_remove(best), labels: labels.clone() })
     } else {
-        let Some(seen) = extraction.run(&dataset.validation, 1, listener)? else { return Ok(None) };
-        let labels = labels_of(dataset, &dataset.validation);
+        let Some(mut seen) = extraction.run(&dataset.validation, 1, listener)? else { return Ok(None) };
+        let mut labels = labels_of(dataset, &dataset.validation);
+        if let Some(recall) = recall {
+            let share = labels.len() as f64 / images.max(1) as f64;
+            let drawn = recall.draw(share, VIEWS, config.seed, 1);
+            seen.values.extend(drawn.features);
+            labels.extend(drawn.labels);
+        }
         let mut heads = samples(&all).path();
         let mut logits: Vec<Vec<f32>> = heads.iter().map(|head| head.logits(&seen.values)).collect();
         let best = best_of(&logits, &labels, classes);
         (heads.swap_remove(best), Held { logits: logits.swap_remove(best), labels })
     };
-    let learned = Evaluation::new(&plain_logits(&head, &features), &labels, classes, 1.0).scores;
-    put(head, graph, parameters);
+    let real = if dataset.validation.is_empty() { images } else { dataset.validation.len() };
+    let drawn = Held { logits: held.logits.split_off(real * classes), labels: held.labels.split_off(real) };
+    let learned = Evaluation::new(&plain_logits(&head, &features), &labels[..images], classes, 1.0).scores;
+    head.put(graph, parameters);
     listener(Event::Note(describe(dataset, views, &held, classes)));
-    Ok(Some(StageOne { held, loss: learned.loss, top1: learned.top1 }))
+    Ok(Some(StageOne { held, drawn, loss: learned.loss, top1: learned.top1 }))
 }
 
 /// Logits of every image as it is.
@@ -150,12 +181,37 @@ fn folds(labels: &[u32], classes: usize) -> Vec<usize> {
     labels.iter().map(next).collect()
 }
 
-/// Puts a classifier into the last layer, whose memory order is its own.
-fn put(head: Head, graph: &Graph, parameters: &mut Parameters) {
-    if let Some([weights, bias]) = graph.nodes.last().and_then(|node| node.parameters.first_chunk::<2>()) {
-        parameters.0[*weights] = head.weights;
-        parameters.0[*bias] = head.bias;
+impl Head {
+    /// The classifier that is there.
+    fn of(graph: &Graph, parameters: &Parameters) -> Self {
+        let (mut head, factor) = (Self { weights: Vec::new(), bias: Vec::new() }, factor_of(graph));
+        if let Some([weights, bias]) = places(graph) {
+            let scaled = |place: usize| parameters.0[place].iter().map(|value| value * factor).collect();
+            head = Self { weights: scaled(weights), bias: scaled(bias) };
+        }
+        head
     }
+
+    /// Puts the classifier into the last layer, whose memory order is its own.
+    fn put(self, graph: &Graph, parameters: &mut Parameters) {
+        let factor = factor_of(graph);
+        if let Some([weights, bias]) = places(graph) {
+            let scaled = |values: Vec<f32>| values.into_iter().map(|value| value / factor).collect();
+            parameters.0[weights] = scaled(self.weights);
+            parameters.0[bias] = scaled(self.bias);
+        }
+    }
+}
+
+/// Where the classifier's weights and biases are.
+fn places(graph: &Graph) -> Option<[usize; 2]> {
+    let (node, _) = graph.classifier()?;
+    graph.nodes[node].parameters.first_chunk::<2>().copied()
+}
+
+/// What the classifier's outputs are multiplied by.
+fn factor_of(graph: &Graph) -> f32 {
+    graph.classifier().map_or(1.0, |(_, factor)| factor)
 }
 
 /// What tells these numbers from all others.

@@ -81,7 +81,8 @@ fn run(dataset: &Dataset, flip: Flip, cache: &Path) -> (StageOne, Parameters, Ve
         }
     };
     let stop = AtomicBool::new(false);
-    let found = stage_one(&graph, &mut parameters, dataset, &config(flip), None, cache, &stop, &listener).unwrap();
+    let found =
+        stage_one(&graph, &mut parameters, dataset, &config(flip), None, None, cache, &stop, &listener).unwrap();
     (found.unwrap(), parameters, notes.into_inner().unwrap())
 }
 

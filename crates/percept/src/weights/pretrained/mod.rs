@@ -149,7 +149,7 @@ impl Pretrained {
             data: "imagenet".into(),
             ..ModelCard::new(self.model, architecture, classes, Fit::Crop)
         };
-        Ok(SavedModel { card, graph, parameters, known: None })
+        Ok(SavedModel { card, graph, parameters, known: None, recall: None })
     }
 
     /// Finds the weights on this machine, or downloads them.
