@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-pub use decode::{MAX_PIXELS, decode, dimensions, dimensions_of_file};
+pub use decode::{MAX_PIXELS, decode, decode_within, dimensions, dimensions_of_file};
 pub use resize::{PADDING, encode_png, part_seen, resize};
 pub use views::{View, Views};
 
