@@ -38,6 +38,20 @@ pub struct Row {
     pub computed: Duration,
 }
 
+impl Row {
+    /// Labels and probabilities of the `top` likeliest classes, the likeliest first.
+    pub fn ranked(&self, top: usize) -> impl Iterator<Item = (usize, f32)> {
+        let mut ranked: Vec<_> = self.probabilities.iter().copied().enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked.into_iter().take(top)
+    }
+
+    /// The label of the likeliest class.
+    pub fn likeliest(&self) -> usize {
+        self.ranked(1).next().map_or(0, |(label, _)| label)
+    }
+}
+
 /// Told of every batch: pictures, the time that each of them waited, and the time that it took.
 pub type Observer = Box<dyn Fn(&[Duration], Duration) + Send>;
 
@@ -76,9 +90,7 @@ impl Batcher {
         thread::Builder::new().name(format!("model {name}")).spawn(move || {
             let mut compute = make();
             while let Some(batch) = gather.next() {
-                if !answer(&mut compute, batch, &observer) {
-                    compute = make();
-                }
+                answer(&mut compute, &make, batch, &observer);
             }
         })?;
         Ok(Self { jobs, on_the_way })
@@ -134,27 +146,139 @@ impl Gather {
     }
 }
 
-/// Computes and answers. A panic costs the picture that caused it: the others are computed alone. False after one.
-fn answer(compute: &mut impl FnMut(&[u8]) -> Outcome, mut batch: Vec<Job>, observer: &Observer) -> bool {
+/// Computes and answers. After a panic what computes is made anew, and every picture of the batch is computed alone: the
+/// panic costs the one that caused it.
+fn answer<Compute: FnMut(&[u8]) -> Outcome>(
+    compute: &mut Compute,
+    make: &impl Fn() -> Compute,
+    mut batch: Vec<Job>,
+    observer: &Observer,
+) {
     if batch.is_empty() {
-        return true;
+        return;
     }
     let begin = Instant::now();
+    let together;
     let pixels = match &mut batch[..] {
-        [only] => std::mem::take(&mut only.pixels),
-        all => all.iter().flat_map(|job| job.pixels.iter().copied()).collect(),
+        [only] => &only.pixels,
+        all => {
+            together = all.iter().flat_map(|job| &job.pixels).copied().collect::<Vec<u8>>();
+            &together
+        }
     };
-    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| compute(&pixels))) else {
-        return false;
+    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| compute(pixels))) else {
+        *compute = make();
+        if batch.len() > 1 {
+            batch.into_iter().for_each(|job| answer(compute, make, vec![job], observer));
+        }
+        return;
     };
     let computed = begin.elapsed();
     let waits: Vec<Duration> = batch.iter().map(|job| begin - job.queued).collect();
     observer(&waits, computed);
     let classes = outcome.probabilities.len() / batch.len();
-    let rows = outcome.probabilities.chunks_exact(classes).zip(outcome.unknown).zip(waits);
+    let rows = outcome.probabilities.chunks_exact(classes.max(1)).zip(outcome.unknown).zip(waits);
     for (job, ((row, unknown), waited)) in batch.into_iter().zip(rows) {
         // Whoever left does not get it.
         _ = job.reply.send(Row { probabilities: row.to_vec(), unknown, waited, computed });
     }
-    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const BATCHING: Batching = Batching { max_batch: 4, max_delay: Duration::from_secs(60) };
+
+    /// Pictures of one byte, which is the probability of the one class; 255 panics. Tells of its batches.
+    fn batcher(batching: Batching, release: mpsc::Receiver<()>) -> (Batcher, Arc<Mutex<Vec<Vec<u8>>>>) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (batches, release) = (seen.clone(), Arc::new(Mutex::new(release)));
+        let make = move || {
+            let (batches, release) = (batches.clone(), release.clone());
+            move |pixels: &[u8]| {
+                _ = release.lock().unwrap().recv();
+                batches.lock().unwrap().push(pixels.to_vec());
+                assert!(!pixels.contains(&255), "the picture that panics");
+                let probabilities = pixels.iter().map(|&pixel| f32::from(pixel)).collect();
+                Outcome { probabilities, unknown: vec![false; pixels.len()] }
+            }
+        };
+        (Batcher::start("test", batching, make, Box::new(|_, _| {})).unwrap(), seen)
+    }
+
+    fn submit(batcher: &Batcher, pixel: u8) -> oneshot::Receiver<Row> {
+        batcher.submit(vec![pixel], batcher.expect())
+    }
+
+    fn probability(answer: oneshot::Receiver<Row>) -> Option<f32> {
+        answer.blocking_recv().ok().map(|row| row.probabilities[0])
+    }
+
+    #[test]
+    fn what_gathered_while_a_batch_ran_goes_together_up_to_the_most() {
+        let (release, gate) = mpsc::channel();
+        let (batcher, seen) = batcher(BATCHING, gate);
+        // Alone: nobody is on the way, so that it does not wait for the minute.
+        release.send(()).unwrap();
+        assert_eq!(probability(submit(&batcher, 0)), Some(0.0));
+        let answers: Vec<_> = (1..=7).map(|pixel| submit(&batcher, pixel)).collect();
+        drop(release);
+        let got: Vec<_> = answers.into_iter().map(probability).collect();
+        assert_eq!(got, (1..=7).map(|pixel| Some(f32::from(pixel as u8))).collect::<Vec<_>>());
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.concat(), [0, 1, 2, 3, 4, 5, 6, 7], "in their order");
+        assert!(seen.iter().all(|batch| batch.len() <= 4), "{seen:?}");
+    }
+
+    #[test]
+    fn a_batch_waits_for_pictures_that_are_being_decoded() {
+        let (release, gate) = mpsc::channel();
+        drop(release);
+        let (batcher, seen) = batcher(BATCHING, gate);
+        let expected = batcher.expect();
+        let first = submit(&batcher, 1);
+        thread::sleep(Duration::from_millis(50));
+        let second = batcher.submit(vec![2], expected);
+        assert_eq!((probability(first), probability(second)), (Some(1.0), Some(2.0)));
+        assert_eq!(*seen.lock().unwrap(), [[1, 2]]);
+        // One that never comes holds nobody up for longer than the delay.
+        let short = Batching { max_delay: Duration::from_millis(5), ..BATCHING };
+        let (batcher, _) = self::batcher(short, mpsc::channel().1);
+        let _never = batcher.expect();
+        assert_eq!(probability(submit(&batcher, 3)), Some(3.0));
+    }
+
+    #[test]
+    fn a_panic_costs_the_picture_that_caused_it() {
+        let (release, gate) = mpsc::channel();
+        let (batcher, _) = batcher(BATCHING, gate);
+        let answers: Vec<_> = [1, 255, 3, 4].map(|pixel| submit(&batcher, pixel)).into();
+        drop(release);
+        let got: Vec<_> = answers.into_iter().map(probability).collect();
+        assert_eq!(got, [Some(1.0), None, Some(3.0), Some(4.0)]);
+        assert_eq!(probability(submit(&batcher, 5)), Some(5.0), "and it goes on");
+    }
+
+    #[test]
+    fn whoever_left_is_not_computed_for() {
+        let (release, gate) = mpsc::channel();
+        let (batcher, seen) = batcher(BATCHING, gate);
+        let first = submit(&batcher, 1);
+        drop(submit(&batcher, 2));
+        let third = submit(&batcher, 3);
+        drop(release);
+        assert_eq!((probability(first), probability(third)), (Some(1.0), Some(3.0)));
+        assert!(!seen.lock().unwrap().concat().contains(&2));
+    }
+
+    #[test]
+    fn the_likeliest_come_first() {
+        let zero = Duration::ZERO;
+        let row = Row { probabilities: vec![0.1, 0.6, 0.3], unknown: false, waited: zero, computed: zero };
+        assert_eq!(row.ranked(2).collect::<Vec<_>>(), [(1, 0.6), (2, 0.3)]);
+        assert_eq!((row.likeliest(), row.ranked(9).count()), (1, 3));
+    }
 }

@@ -3,11 +3,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicUsize},
+    time::Duration,
 };
 
 use percept::{
     Classifier,
+    explain::Interpreter,
     weights::{self, MODEL_FILE, ModelCard, SavedModel},
 };
 
@@ -15,14 +17,21 @@ use crate::{
     batcher::Batcher,
     config::{Batching, ModelSource, Origin},
     failure::StartError,
+    metrics::Metrics,
+    v2::Statistics,
 };
 
 /// A name and what is served under it now.
 pub(crate) struct Slot {
     pub name: String,
+    /// Places taken in its queue.
+    pub taken: Arc<AtomicUsize>,
     origin: Option<PathBuf>,
     current: RwLock<Arc<Loaded>>,
+    /// Held while a version is being replaced, so that each is replaced once.
+    replacing: Mutex<()>,
     batching: Batching,
+    metrics: Arc<Metrics>,
 }
 
 /// One version of a model, running. Requests hold it until they are answered.
@@ -31,16 +40,21 @@ pub(crate) struct Loaded {
     pub card: ModelCard,
     pub batcher: Batcher,
     pub saved: Arc<SavedModel>,
+    pub statistics: Arc<Statistics>,
+    /// Made when the first explanation is asked for.
+    pub interpreter: Arc<tokio::sync::Mutex<Option<Interpreter>>>,
 }
 
 impl Slot {
-    pub fn open(source: ModelSource, batching: Batching) -> Result<Self, StartError> {
+    pub fn open(source: ModelSource, batching: Batching, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let (saved, origin) = match source.origin {
             Origin::Path(path) => (weights::load(&path)?, Some(path)),
             Origin::Memory(saved) => (*saved, None),
         };
-        let loaded = Loaded::start(&source.name, saved, 1, batching)?;
-        Ok(Self { name: source.name, origin, current: RwLock::new(Arc::new(loaded)), batching })
+        let loaded = Loaded::start(&source.name, saved, 1, batching, &metrics)?;
+        let current = RwLock::new(Arc::new(loaded));
+        let (taken, replacing) = Default::default();
+        Ok(Self { name: source.name, taken, origin, current, replacing, batching, metrics })
     }
 
     pub fn current(&self) -> Arc<Loaded> {
@@ -51,9 +65,12 @@ impl Slot {
     /// fails. Models that came from memory stay as they are.
     pub fn reload(&self) -> Result<Option<u64>, StartError> {
         let Some(path) = &self.origin else { return Ok(None) };
+        let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.current().version + 1;
-        let loaded = Loaded::start(&self.name, weights::load(path)?, version, self.batching)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        let loaded = weights::load(path).map_err(StartError::from);
+        let loaded = loaded.and_then(|saved| Loaded::start(&self.name, saved, version, self.batching, &self.metrics));
+        self.metrics.reload(&self.name, loaded.is_ok());
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded?);
         Ok(Some(version))
     }
 
@@ -71,16 +88,28 @@ impl Slot {
 }
 
 impl Loaded {
-    fn start(name: &str, saved: SavedModel, version: u64, batching: Batching) -> Result<Self, StartError> {
+    fn start(
+        name: &str,
+        saved: SavedModel,
+        version: u64,
+        batching: Batching,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let saved = Arc::new(saved);
+        let statistics = Arc::new(Statistics::default());
         let owned = saved.clone();
         let make = move || {
             let mut classifier = Classifier::from_saved((*owned).clone());
             move |pixels: &[u8]| classifier.outcome(pixels)
         };
-        let observer = Box::new(|_: &[_], _| {});
-        let batcher = Batcher::start(name, batching, make, observer).map_err(StartError::Thread)?;
-        Ok(Self { version, card: saved.card.clone(), batcher, saved })
+        let (tallies, counters, named) = (statistics.clone(), metrics.clone(), name.to_string());
+        let observer = move |waits: &[Duration], computed| {
+            tallies.batch(waits.len(), computed);
+            counters.batch(&named, waits, computed);
+        };
+        let batcher = Batcher::start(name, batching, make, Box::new(observer)).map_err(StartError::Thread)?;
+        metrics.version(name, version);
+        Ok(Self { version, card: saved.card.clone(), batcher, saved, statistics, interpreter: Arc::default() })
     }
 }
 

@@ -8,14 +8,18 @@ use std::{
     },
 };
 
+use axum::http::StatusCode;
 use percept::weights::ModelCard;
+use tokio::sync::Semaphore;
 
 use crate::{
     config::{Access, ServerConfig},
     failure::{Failure, StartError},
+    metrics::Metrics,
     model::{Loaded, Slot},
+    observe::Names,
+    upload::pieces,
 };
-use axum::http::StatusCode;
 
 /// What every request can reach. Copies share everything.
 #[derive(Clone)]
@@ -24,7 +28,12 @@ pub struct AppState(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub config: ServerConfig,
     pub slots: Vec<Slot>,
+    /// Threads of their own: the network's must not find themselves decoding while a batch waits for them.
     pub decoders: rayon::ThreadPool,
+    /// Pieces of memory for bodies.
+    pub memory: Arc<Semaphore>,
+    pub metrics: Arc<Metrics>,
+    pub names: Names,
     pub ready: AtomicBool,
 }
 
@@ -38,17 +47,21 @@ impl AppState {
         if sources.is_empty() {
             return Err(StartError::Setting("there is no model to serve".into()));
         }
+        check(&config)?;
+        let metrics = Arc::new(Metrics::new());
         let mut slots: Vec<Slot> = Vec::new();
         for source in sources {
             if slots.iter().any(|slot| slot.name == source.name) {
                 let name = source.name;
                 return Err(StartError::Setting(format!("two models are called {name}: name one with NAME=PATH")));
             }
-            slots.push(Slot::open(source, config.batching)?);
+            slots.push(Slot::open(source, config.batching, metrics.clone())?);
         }
         let decoders = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("decoder {number}")).build();
         let decoders = decoders.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-        Ok(Self(Arc::new(Inner { config, slots, decoders, ready: AtomicBool::new(true) })))
+        let memory = Arc::new(Semaphore::new(pieces(config.limits.memory)));
+        let (names, ready) = (Names::new(), AtomicBool::new(true));
+        Ok(Self(Arc::new(Inner { config, slots, decoders, memory, metrics, names, ready })))
     }
 
     /// Every model as it is served now, in the order in which they were given.
@@ -85,9 +98,47 @@ impl AppState {
         })
     }
 
+    /// Reads every model's file again, and says what came of it in the log.
+    pub(crate) fn reload(&self) {
+        self.0.slots.iter().for_each(reload);
+    }
+
+    /// A name that nothing else has.
+    pub(crate) fn next_name(&self) -> String {
+        self.0.names.next()
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire)
     }
+}
+
+/// Replaces a model, and says in the log what came of it.
+pub(crate) fn reload(slot: &Slot) {
+    match slot.reload() {
+        Ok(Some(version)) => tracing::info!(model = %slot.name, version, "replaced"),
+        Ok(None) => tracing::warn!(model = %slot.name, "stays: it did not come from a file"),
+        Err(error) => tracing::error!(model = %slot.name, error = %error, "stays: its file cannot be used"),
+    }
+}
+
+/// Settings that would leave nobody answered, or everybody let in.
+fn check(config: &ServerConfig) -> Result<(), StartError> {
+    let refuse = |reason: String| Err(StartError::Setting(reason));
+    if !config.address.ip().is_loopback() && config.access == Access::ThisMachine {
+        let address = config.address;
+        return refuse(format!("{address} can be reached by other machines: choose --token, or --no-auth to let everybody in"));
+    }
+    if matches!(&config.access, Access::Token(token) if token.trim().is_empty() || token.contains(char::is_whitespace)) {
+        return refuse("the token is empty or has spaces in it: choose a long random word".into());
+    }
+    if config.batching.max_batch == 0 || config.limits.queue == 0 || config.limits.connections == 0 {
+        return refuse("a batch, a queue and the connections need a place each: choose at least 1".into());
+    }
+    if config.limits.memory < config.limits.body {
+        return refuse(format!("a body of {} bytes does not fit into {} bytes", config.limits.body, config.limits.memory));
+    }
+    Ok(())
 }
 
 /// A model as it is served at one moment.
