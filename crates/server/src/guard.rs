@@ -30,8 +30,15 @@ fn check_place(state: &AppState, request: &Request) -> Result<(), Failure> {
     let host = host_of(request);
     // Without a token, the name is all that tells a page elsewhere, whose name was made to lead here, from a page of ours.
     if config.access == Access::ThisMachine && !host.as_ref().is_none_or(is_loopback) {
-        let error = format!("this server answers to this machine only, not to {:?}", host.map_or_else(String::new, |h| h.to_string()));
-        return Err(Failure::new(StatusCode::FORBIDDEN, error, "call it localhost, or start it with --token or --no-auth"));
+        let error = format!(
+            "this server answers to this machine only, not to {:?}",
+            host.map_or_else(String::new, |h| h.to_string())
+        );
+        return Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            error,
+            "call it localhost, or start it with --token or --no-auth",
+        ));
     }
     let Some(origin) = text_of(headers, &header::ORIGIN) else { return Ok(()) };
     let allowed = config.allowed_origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
@@ -50,7 +57,8 @@ fn host_of(request: &Request) -> Option<Authority> {
 
 fn is_loopback(host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -59,18 +67,26 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// Asks for the token, where there is one.
 pub(crate) async fn token(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, Failure> {
-    let Access::Token(token) = &state.0.config.access else { return Ok(next.run(request).await) };
-    let shown = text_of(request.headers(), &header::AUTHORIZATION).and_then(|text| {
+    if shows_token(&state, request.headers()) {
+        return Ok(next.run(request).await);
+    }
+    let error = match request.headers().contains_key(header::AUTHORIZATION) {
+        true => "the token is wrong",
+        false => "this server asks for a token",
+    };
+    let failure = Failure::new(StatusCode::UNAUTHORIZED, error, "send the header Authorization: Bearer TOKEN");
+    Err(refuse(request, failure).await)
+}
+
+/// Whether a request shows the token, where there is one.
+pub(crate) fn shows_token(state: &AppState, headers: &HeaderMap) -> bool {
+    let Access::Token(token) = &state.0.config.access else { return true };
+    let shown = text_of(headers, &header::AUTHORIZATION).and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     // In the same time whatever is shown, so that nobody guesses it letter by letter.
-    if shown.is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(token.as_bytes()))) {
-        return Ok(next.run(request).await);
-    }
-    let error = if shown.is_some() { "the token is wrong" } else { "this server asks for a token" };
-    let failure = Failure::new(StatusCode::UNAUTHORIZED, error, "send the header Authorization: Bearer TOKEN");
-    Err(refuse(request, failure).await)
+    shown.is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(token.as_bytes())))
 }
 
 /// What browsers are told, on every answer.

@@ -95,7 +95,7 @@ fn table(measured: &Measured, names: &[String], words: &Words) -> Markup {
     order.sort_by(|&a, &b| measured.classes[a].f1.total_cmp(&measured.classes[b].f1).then(a.cmp(&b)));
     let (open, folded) = order.split_at(if order.len() > OPEN { OPEN / 2 } else { order.len() });
     let rows = |classes: &[usize]| {
-        html! { div.scroll tabindex="0" role="region" aria-label=(words.classes) { table.plain {
+        html! { div.scroll tabindex="0" role="group" aria-label=(words.classes) { table.plain {
             thead { tr {
                 th scope="col" { (words.class) } th.number scope="col" { (words.found) }
                 th.number scope="col" { (words.precise) } th.number scope="col" { (words.images) }
@@ -149,9 +149,9 @@ fn card(model: &ModelView, known: &Known, words: &Words) -> Markup {
     }
     facts.push((
         words.calibration,
-        match card.temperature {
-            1.0 => words.not_calibrated.into(),
-            temperature => fill(words.calibrated, &[("temperature", &format!("{temperature:.2}"))]),
+        match card.temperature == 1.0 {
+            true => words.not_calibrated.into(),
+            false => fill(words.calibrated, &[("temperature", &format!("{:.2}", card.temperature))]),
         },
     ));
     facts.push((

@@ -1,33 +1,28 @@
 //! Answers as cards: the templates that the page's programs fill in, and the same cards for readers without programs.
 
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::{
     layout::percent,
     words::{Words, fill},
 };
 
-/// What the API says of one picture.
-#[derive(Deserialize)]
+/// What the model says of one picture.
 pub struct Answer {
     /// The likeliest first.
-    #[serde(default)]
     pub predictions: Vec<Likelihood>,
     /// Whether it is unlike all that the model has learned from.
-    #[serde(default)]
     pub unknown: bool,
     /// How long it took.
-    pub milliseconds: Option<f64>,
-    /// Why there is no answer.
-    pub error: Option<String>,
+    pub milliseconds: f64,
 }
 
 /// A class and how likely it is.
-#[derive(Deserialize)]
 pub struct Likelihood {
-    class: String,
-    probability: f64,
+    /// Its name.
+    pub class: String,
+    /// From 0 to 1.
+    pub probability: f64,
 }
 
 /// A picture and its answer, without programs.
@@ -43,7 +38,7 @@ pub struct Answered {
 }
 
 /// The templates that programs fill in: a card, a bar, and the form that names the right class.
-pub fn templates(classes: &[String], collects: bool, votes: bool, words: &Words) -> Markup {
+pub fn templates(classes: &[String], collects: bool, votes: bool, drawn: bool, words: &Words) -> Markup {
     html! {
         template id="card" { li.card.result {
             figure {
@@ -60,6 +55,7 @@ pub fn templates(classes: &[String], collects: bool, votes: bool, words: &Words)
                 div.actions {
                     button.again type="button" hidden { (words.script.try_again) }
                     button.why type="button" aria-pressed="false" hidden { (words.why) }
+                    @if drawn { button.invert type="button" hidden { (words.invert) } }
                     @if collects { button.wrong type="button" aria-expanded="false" hidden { (words.wrong) } }
                     span.time {}
                 }
@@ -109,15 +105,15 @@ pub fn cards(answered: &[Answered], words: &Words) -> Markup {
                 figcaption { span.file { (file) } }
             }
             div.answer { @match answer {
-                Ok(answer) => (verdict(answer, words)),
-                Err(sentence) => p.problem { (sentence) },
+                Ok(answer) => { (verdict(answer, words)) }
+                Err(sentence) => { p.problem { (sentence) } }
             } }
         }
     } }
 }
 
 fn verdict(answer: &Answer, words: &Words) -> Markup {
-    let Answer { predictions, unknown, milliseconds, .. } = answer;
+    let Answer { predictions, unknown, milliseconds } = answer;
     html! {
         @if *unknown {
             h3.verdict { span.name { (words.unknown) } }
@@ -129,8 +125,6 @@ fn verdict(answer: &Answer, words: &Words) -> Markup {
         ol.bars.muted[*unknown] aria-label=(words.likeliest) {
             @for Likelihood { class, probability } in predictions { (bar(class, *probability)) }
         }
-        @if let Some(milliseconds) = milliseconds {
-            div.actions { span.time { (fill(words.script.milliseconds, &[("n", &format!("{milliseconds:.1}"))])) } }
-        }
+        div.actions { span.time { (fill(words.script.milliseconds, &[("n", &format!("{milliseconds:.1}"))])) } }
     }
 }

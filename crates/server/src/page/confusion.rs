@@ -44,7 +44,7 @@ fn table(measured: &Measured, names: &[String], shown: &[usize], words: &Words) 
     let rest = names.len() - shown.len();
     let others = fill(words.others, &[("count", &rest)]);
     html! {
-        div.scroll tabindex="0" role="region" aria-label=(words.confusion) { table.matrix.many[shown.len() > 12] {
+        div.scroll tabindex="0" role="group" aria-label=(words.confusion) { table.matrix.many[shown.len() > 12] {
             thead { tr {
                 td { (words.actual) " ↓ " (words.taken_for) " →" }
                 @for &class in shown { th scope="col" { span { (names[class]) } } }
@@ -73,7 +73,8 @@ fn cell(times: usize, total: usize, actual: &str, taken: &str, right: bool, word
     // Small shares are what one looks for: the root lifts them.
     let depth = (SHADES * (times as f64 / total.max(1) as f64).sqrt()).ceil();
     let says = fill(words.cell, &[("actual", &actual), ("taken", &taken), ("times", &times), ("total", &total)]);
-    html! { td.right[right] class={ "shade-" (depth) } title=(says) { (times) } }
+    let class = format!("shade-{depth}{}", if right { " right" } else { "" });
+    html! { td class=(class) title=(says) { (times) } }
 }
 
 fn pairs(measured: &Measured, names: &[String], words: &Words) -> Markup {
@@ -83,7 +84,7 @@ fn pairs(measured: &Measured, names: &[String], words: &Words) -> Markup {
     }
     html! {
         h3 { (words.pairs) }
-        div.scroll tabindex="0" role="region" aria-label=(words.pairs) { table.plain {
+        div.scroll tabindex="0" role="group" aria-label=(words.pairs) { table.plain {
             thead { tr {
                 th scope="col" { (words.actual) } th scope="col" { (words.taken_for) }
                 th.number scope="col" { (words.times) } th.number scope="col" { (words.share) }
@@ -129,10 +130,8 @@ fn shown_classes(measured: &Measured) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{known::ClassFigures, language::Language, words::words},
-        *,
-    };
+    use super::*;
+    use crate::page::{known::ClassFigures, language::Language, words::words};
 
     fn measured(classes: usize, wrong: &[(usize, usize)]) -> Measured {
         let mut confusion = vec![vec![0; classes]; classes];

@@ -111,16 +111,21 @@ fn wilson(share: f64, images: usize) -> [f64; 2] {
 }
 
 /// What the folder of a model's run tells; read once for each run that ends there.
-pub fn of(model: &ModelView) -> Arc<Known> {
+pub async fn of(model: &ModelView) -> Arc<Known> {
+    let Some(folder) = model.run_folder().map(Path::to_path_buf) else { return Arc::default() };
+    let classes = model.card().classes.len();
+    tokio::task::spawn_blocking(move || kept(&folder, classes)).await.unwrap_or_default()
+}
+
+fn kept(folder: &Path, classes: usize) -> Arc<Known> {
     type Kept = HashMap<PathBuf, (Option<SystemTime>, Arc<Known>)>;
     static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
-    let Some(folder) = model.run_folder() else { return Arc::default() };
     let ended = fs::metadata(folder.join("metrics.json")).and_then(|file| file.modified()).ok();
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     match kept.get(folder) {
         Some((then, known)) if *then == ended => known.clone(),
         _ => {
-            let known = Arc::new(read(folder, ended, model.card().classes.len()));
+            let known = Arc::new(read(folder, ended, classes));
             kept.insert(folder.to_path_buf(), (ended, known.clone()));
             known
         }

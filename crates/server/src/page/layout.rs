@@ -78,7 +78,7 @@ pub fn document(page: Page) -> Markup {
             body {
                 a.skip href="#content" { (words.skip) }
                 header {
-                    a.mark href="/" { img src="/assets/icon.svg" alt="" width="26" height="26"; "Percept" }
+                    a.mark href="/" { img src="/assets/icon.svg" alt="" width="26" height="26"; span { "Percept" } }
                     nav {
                         @if let Some(model) = model {
                             (link(start_address(model), words.recognise, Place::Start))

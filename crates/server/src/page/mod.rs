@@ -13,27 +13,21 @@ mod words;
 
 use axum::{
     Router,
-    body::Body,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use maud::{Markup, html};
 use serde::Deserialize;
-use tower::ServiceExt;
 
-use crate::{AppState, ModelView};
+use crate::{AppState, ModelView, guard::shows_token};
 use answers::Answered;
 use known::Known;
 use language::Language;
 use layout::{Page, Place, about_address, document, start_address};
 use start::Start;
 use words::words;
-
-/// What a browser may load and run: what this server sends, and pictures that the page holds already.
-const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; \
-                      form-action 'self'; frame-ancestors 'none'";
 
 /// Style, programs and the icon: name, type, content.
 const ASSETS: [(&str, &str, &str); 8] = [
@@ -69,10 +63,10 @@ async fn show_start(State(state): State<AppState>, Query(wishes): Query<Wishes>,
     if let Some(language) = wishes.language.as_deref().and_then(Language::from_tag) {
         return switched(language, &address);
     }
-    if !is_allowed(&state, &headers).await {
+    if !shows_token(&state, &headers) {
         return locked(&headers, address, false);
     }
-    start_page(&models, model, Language::of(&headers), &[], None)
+    start_page(&state, &models, model, Language::of(&headers), &[], None).await
 }
 
 async fn show_about(
@@ -87,34 +81,43 @@ async fn show_about(
     if let Some(language) = wishes.language.as_deref().and_then(Language::from_tag) {
         return switched(language, &address);
     }
-    if !is_allowed(&state, &headers).await {
+    if !shows_token(&state, &headers) {
         return locked(&headers, address, false);
     }
     let language = Language::of(&headers);
-    let content = about::content(&models, model, &known::of(model), words(language));
+    let known = known::of(model).await;
+    let content = about::content(&models, model, &known, words(language));
     let model = Some(model.name());
     let title = model.unwrap_or_default();
     page(StatusCode::OK, Page { title, language, address, model, place: Place::About, content })
 }
 
 /// The page that recognises.
-fn start_page(
+async fn start_page(
+    state: &AppState,
     models: &[ModelView],
     model: &ModelView,
     language: Language,
     answered: &[Answered],
     token: Option<&str>,
 ) -> Response {
-    let (words, known) = (words(language), known::of(model));
+    let (words, known) = (words(language), known::of(model).await);
     let known: &Known = &known;
     let card = model.card();
     let graph = percept::model::build(&card.model, &card.architecture).ok();
     let votes = graph.is_some_and(|graph| !graph.is_convolutional());
-    let drawn = known::drawn(model, known, None);
+    let drawn = known::drawn(model, known, brightness(state, model.name()));
     let content = start::content(&Start { models, model, known, drawn, votes, words, answered, token });
     let address = start_address(model.name());
     let model = Some(model.name());
     page(StatusCode::OK, Page { title: words.question, language, address, model, place: Place::Start, content })
+}
+
+/// The mean of a model's training pictures, from 0 to 255, as its normalisation knows it.
+fn brightness(state: &AppState, name: &str) -> Option<f32> {
+    let loaded = state.slot(Some(name)).ok()?.current();
+    let means = loaded.saved.parameters.get(&loaded.saved.graph, "normalize.mean")?;
+    Some(means.iter().sum::<f32>() / means.len().max(1) as f32)
 }
 
 /// The model of this name, or the first where none is named.
@@ -122,32 +125,6 @@ fn chosen<'m>(models: &'m [ModelView], name: Option<&str>) -> Option<&'m ModelVi
     match name {
         Some(name) => models.iter().find(|model| model.name() == name),
         None => models.first(),
-    }
-}
-
-/// Whether a request may see what the models know: the API decides.
-async fn is_allowed(state: &AppState, headers: &HeaderMap) -> bool {
-    if !state.needs_token() {
-        return true;
-    }
-    let status = call(state, headers, Method::GET, "/models", Body::empty()).await.status();
-    status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN
-}
-
-/// Asks the API as any client would, in the name of whoever sent these headers.
-async fn call(state: &AppState, headers: &HeaderMap, method: Method, address: &str, body: Body) -> Response {
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = address.parse().unwrap_or_default();
-    for name in [header::HOST, header::AUTHORIZATION] {
-        if let Some(value) = headers.get(&name) {
-            request.headers_mut().insert(name, value.clone());
-        }
-    }
-    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    match crate::router(state.clone()).oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
     }
 }
 
@@ -187,11 +164,10 @@ fn switched(language: Language, address: &str) -> Response {
 }
 
 fn page(status: StatusCode, page: Page) -> Response {
-    let headers: [(HeaderName, &'static str); 5] = [
+    let headers: [(HeaderName, &'static str); 3] = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // With none at all, browsers would not say of the form that it is this page's.
+        (header::REFERRER_POLICY, "same-origin"),
         // It depends on language and token, and holds training pictures.
         (header::CACHE_CONTROL, "no-store"),
     ];
@@ -203,11 +179,15 @@ async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     // The browser asks each time, so that a newer program never meets an older page; unchanged ones are not sent again.
-    let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), content.len());
+    let tag = format!("\"{:016x}\"", digest(content));
     let common = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".into())];
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
-    let own = [(header::CONTENT_TYPE, *kind), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (common, own, *content).into_response()
+    (common, [(header::CONTENT_TYPE, *kind)], *content).into_response()
+}
+
+/// Tells contents apart (FNV-1a, Fowler, Noll and Vo 1991); nothing rests on it but a cache.
+fn digest(content: &str) -> u64 {
+    content.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

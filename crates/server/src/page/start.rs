@@ -11,8 +11,9 @@ use super::{
 };
 use crate::ModelView;
 
-/// Up to this many classes are named in one sentence.
-const NAMED: usize = 6;
+/// Up to this many classes are named in one sentence, if their names are no longer than so many letters together.
+const NAMED: usize = 12;
+const LETTERS: usize = 60;
 /// Classes that stand for more of them.
 const EXAMPLES: usize = 4;
 
@@ -42,7 +43,7 @@ pub fn content(start: &Start) -> Markup {
     let classes = &model.card().classes;
     let script = serde_json::to_string(&words.script).unwrap_or_default();
     html! {
-        div #page data-model=(model.name()) data-version=(model.version()) data-unknown=(words.unknown) data-words=(script) {}
+        div id="page" data-model=(model.name()) data-version=(model.version()) data-unknown=(words.unknown) data-words=(script) {}
         div.hero {
             h1 { (words.question) }
             p.lead { (lead(model, words)) }
@@ -71,7 +72,7 @@ pub fn content(start: &Start) -> Markup {
                 button.cancel type="button" { (words.cancel) }
             }
         }
-        (answers::templates(classes, model.collects(), votes, words))
+        (answers::templates(classes, model.collects(), votes, drawn.is_some(), words))
     }
 }
 
@@ -79,7 +80,8 @@ pub fn content(start: &Start) -> Markup {
 fn lead(model: &ModelView, words: &Words) -> Markup {
     let classes: Vec<&str> = model.card().classes.iter().map(String::as_str).collect();
     let (name, count) = (model.name(), thousands(classes.len() as u64));
-    let tells = if classes.len() <= NAMED {
+    let letters: usize = classes.iter().map(|class| class.chars().count()).sum();
+    let tells = if classes.len() <= EXAMPLES || classes.len() <= NAMED && letters <= LETTERS {
         fill(words.tells, &[("model", &name), ("classes", &list(&classes, words))])
     } else {
         let some = classes[..EXAMPLES].join(words.comma);
@@ -90,24 +92,24 @@ fn lead(model: &ModelView, words: &Words) -> Markup {
         @if let Some(accuracy) = known::accuracy(model) {
             @let split = if accuracy.test { words.test } else { words.validation };
             @let images = thousands(accuracy.scores.images as u64);
-            " " (fill(words.was_right, &[("percent", &percent(accuracy.scores.top1)), ("images", &images), ("split", &split)]))
+            (fill(words.was_right, &[("percent", &percent(accuracy.scores.top1)), ("images", &images), ("split", &split)]))
         }
     }
 }
 
 fn drawing(drawn: Drawn, classes: &[String], words: &Words) -> Markup {
-    let names: Vec<&str> = classes.iter().take(NAMED.max(10)).map(String::as_str).collect();
+    let names: Vec<&str> = classes.iter().take(NAMED).map(String::as_str).collect();
     let Drawn { light_on_dark, extent, side } = drawn;
     html! {
         section.card.draw hidden aria-labelledby="draw" data-side=(side) data-extent=(format!("{extent:.3}"))
-            data-light=(light_on_dark) {
+            data-light=(if light_on_dark { "true" } else { "false" }) {
             div.pad {
                 h2 id="draw" { (words.draw) }
                 canvas tabindex="0" role="img" aria-label=(words.canvas) aria-describedby="draw-keys" width="560" height="560" {}
                 div.actions {
                     button.undo type="button" disabled { (words.undo) }
                     button.clear type="button" disabled { (words.clear) }
-                    button.ground type="button" aria-pressed=(!light_on_dark) { (words.dark_on_light) }
+
                 }
             }
             div.said {

@@ -33,7 +33,6 @@ pub struct Words {
     pub canvas_keys: &'static str,
     pub undo: &'static str,
     pub clear: &'static str,
-    pub dark_on_light: &'static str,
     pub answer_here: &'static str,
 
     pub upload: &'static str,
@@ -223,7 +222,7 @@ static ENGLISH: Words = Words {
     question: "What does the picture show?",
     tells: "{model} tells {classes} apart.",
     tells_many: "{model} knows {count} classes, such as {classes}.",
-    was_right: "It was right on {percent} of {images} {split} pictures.",
+    was_right: " It was right on {percent} of {images} {split} pictures.",
     and: " and ",
     comma: ", ",
     draw: "Draw",
@@ -232,7 +231,6 @@ static ENGLISH: Words = Words {
     canvas_keys: "By keyboard: arrow keys move the pen, Space puts it down and lifts it, Delete clears.",
     undo: "Undo",
     clear: "Clear",
-    dark_on_light: "Dark on light",
     answer_here: "The answer appears here after each stroke.",
     upload: "Pictures",
     choose: "Choose pictures",
@@ -367,10 +365,10 @@ static CHINESE: Words = Words {
     about: "关于模型",
     models: "模型",
     question: "图片里是什么？",
-    tells: "{model} 能分辨{classes}。",
-    tells_many: "{model} 认识 {count} 个类别，例如{classes}。",
+    tells: "{model} 能分辨 {classes}。",
+    tells_many: "{model} 认识 {count} 个类别，例如 {classes}。",
     was_right: "它在 {images} 张{split}图片上的正确率是 {percent}。",
-    and: "和",
+    and: " 和 ",
     comma: "、",
     draw: "手写",
     draw_hint: "用鼠标、触控笔或手指写大一些，可写：{classes}。",
@@ -378,7 +376,6 @@ static CHINESE: Words = Words {
     canvas_keys: "使用键盘：方向键移动画笔，空格键落笔或抬笔，Delete 键清空。",
     undo: "撤销",
     clear: "清空",
-    dark_on_light: "白底黑字",
     answer_here: "每写一笔，结果就会显示在这里。",
     upload: "图片",
     choose: "选择图片",
@@ -519,7 +516,7 @@ mod tests {
     fn names_are_listed_as_each_language_does() {
         assert_eq!(list(&["ants", "bees"], &ENGLISH), "ants and bees");
         assert_eq!(list(&["a", "b", "c"], &ENGLISH), "a, b and c");
-        assert_eq!(list(&["蚂蚁", "蜜蜂"], &CHINESE), "蚂蚁和蜜蜂");
+        assert_eq!(list(&["蚂蚁", "蜜蜂"], &CHINESE), "蚂蚁 和 蜜蜂");
         assert_eq!(list(&[], &ENGLISH), "");
     }
 
