@@ -2,6 +2,7 @@
 //! others only while some are being decoded, and never longer than a delay. Knows no HTTP and decodes nothing.
 
 use std::{
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -42,13 +43,20 @@ impl Row {
     /// Labels and probabilities of the `top` likeliest classes, the likeliest first.
     pub fn ranked(&self, top: usize) -> impl Iterator<Item = (usize, f32)> {
         let mut ranked: Vec<_> = self.probabilities.iter().copied().enumerate().collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked.into_iter().take(top)
+        let likelier = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        // Of a thousand classes, the few alone are put in order.
+        if top < ranked.len() {
+            ranked.select_nth_unstable_by(top, likelier);
+            ranked.truncate(top);
+        }
+        ranked.sort_unstable_by(likelier);
+        ranked.into_iter()
     }
 
     /// The label of the likeliest class.
     pub fn likeliest(&self) -> usize {
-        self.ranked(1).next().map_or(0, |(label, _)| label)
+        let pairs = self.probabilities.iter().enumerate();
+        pairs.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map_or(0, |(label, _)| label)
     }
 }
 
@@ -80,7 +88,7 @@ impl Batcher {
         batching: Batching,
         make: impl Fn() -> Compute + Send + 'static,
         observer: Observer,
-    ) -> std::io::Result<Self>
+    ) -> io::Result<Self>
     where
         Compute: FnMut(&[u8]) -> Outcome,
     {
@@ -193,7 +201,7 @@ mod tests {
     const BATCHING: Batching = Batching { max_batch: 4, max_delay: Duration::from_secs(60) };
 
     /// Pictures of one byte, which is the probability of the one class; 255 panics. Tells of its batches.
-    fn batcher(batching: Batching, release: mpsc::Receiver<()>) -> (Batcher, Arc<Mutex<Vec<Vec<u8>>>>) {
+    fn batcher(batching: Batching, release: Receiver<()>) -> (Batcher, Arc<Mutex<Vec<Vec<u8>>>>) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (batches, release) = (seen.clone(), Arc::new(Mutex::new(release)));
         let make = move || {

@@ -98,8 +98,15 @@ fn is_sound(name: &str) -> bool {
     let odd = |letter: char| letter.is_control() || r#"/\:*?"<>|"#.contains(letter);
     let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
     let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
-        || (stem.len() == 4 && (stem.starts_with("COM") || stem.starts_with("LPT")) && stem.ends_with(|c: char| c.is_ascii_digit()));
-    !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('.') && !name.ends_with('.') && !name.contains(odd) && !device
+        || (stem.len() == 4
+            && (stem.starts_with("COM") || stem.starts_with("LPT"))
+            && stem.ends_with(|c: char| c.is_ascii_digit()));
+    !name.is_empty()
+        && name.len() <= LONGEST_NAME
+        && !name.starts_with('.')
+        && !name.ends_with('.')
+        && !name.contains(odd)
+        && !device
 }
 
 /// By the first bytes of a picture that was decoded.
@@ -124,7 +131,8 @@ mod tests {
             assert!(is_sound(name), "{name}");
         }
         let long = "x".repeat(LONGEST_NAME + 1);
-        for name in ["", ".", "..", ".git", "../cat", "a/b", "a\\b", "C:", "a\0", "a\n", "nul", "com1.x", "cat.", &long] {
+        for name in ["", ".", "..", ".git", "../cat", "a/b", "a\\b", "C:", "a\0", "a\n", "nul", "com1.x", "cat.", &long]
+        {
             assert!(!is_sound(name), "{name}");
         }
     }

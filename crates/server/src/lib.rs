@@ -5,6 +5,8 @@ mod batcher;
 mod collect;
 mod config;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod listen;
 mod log;

@@ -104,7 +104,11 @@ impl Metrics {
         let mut timing = |name: &str, help: &str, what: &Times<OfModel>| {
             registry.register_with_unit(name, help, Unit::Seconds, what.clone());
         };
-        timing("prepare", "Time to decode and resize a picture, its wait for a thread included", &metrics.prepare_seconds);
+        timing(
+            "prepare",
+            "Time to decode and resize a picture, its wait for a thread included",
+            &metrics.prepare_seconds,
+        );
         timing("wait", "Time that a prepared picture waited for its batch", &metrics.wait_seconds);
         timing("compute", "Time that the network took for a batch", &metrics.compute_seconds);
         let help = "Time from a request's head to its answer";

@@ -13,12 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{
-    AppState,
-    failure::Failure,
-    guard,
-    metrics::CONTENT_TYPE,
-};
+use crate::{AppState, failure::Failure, guard, metrics::CONTENT_TYPE};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Letters of an id that a caller gives.
@@ -81,8 +76,10 @@ pub(crate) fn panicked(state: &AppState, _: Box<dyn Any + Send>) -> Response {
 
 pub(crate) async fn metrics(State(state): State<AppState>) -> Result<Response, Failure> {
     let queues = state.0.slots.iter().map(|slot| (slot.name.as_str(), slot.taken.load(Ordering::Relaxed)));
-    let text = state.0.metrics.text(state.is_ready(), queues).map_err(|_| {
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written", "")
-    })?;
+    let text = state
+        .0
+        .metrics
+        .text(state.is_ready(), queues)
+        .map_err(|_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written", ""))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }

@@ -108,7 +108,8 @@ pub(crate) async fn predict(
     });
     let results = results.collect();
     let version = loaded.version.to_string();
-    Ok(Json(Answer { model: &slot.name, version, milliseconds: milliseconds(begin.elapsed()), results }).into_response())
+    Ok(Json(Answer { model: &slot.name, version, milliseconds: milliseconds(begin.elapsed()), results })
+        .into_response())
 }
 
 pub(crate) fn refused(unreadable: &Unreadable) -> Failure {
@@ -120,7 +121,9 @@ pub(crate) fn refused(unreadable: &Unreadable) -> Failure {
 }
 
 pub(crate) fn query<T>(options: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
-    let broken = |rejection: QueryRejection| Failure::bad_request(rejection.body_text(), "GET /openapi.json lists what there is");
+    let broken = |rejection: QueryRejection| {
+        Failure::bad_request(rejection.body_text(), "GET /openapi.json lists what there is")
+    };
     options.map(|Query(options)| options).map_err(broken)
 }
 
@@ -143,8 +146,16 @@ impl Content {
     /// By the header. What a picture is, is seen by its bytes; the header only tells what is none.
     pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         const PICTURES: [&str; 11] = [
-            "image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/webp", "image/bmp", "image/x-ms-bmp", "image/gif",
-            "image/tiff", "application/octet-stream",
+            "image/jpeg",
+            "image/jpg",
+            "image/pjpeg",
+            "image/png",
+            "image/webp",
+            "image/bmp",
+            "image/x-ms-bmp",
+            "image/gif",
+            "image/tiff",
+            "application/octet-stream",
             // What curl --data-binary says of anything.
             "application/x-www-form-urlencoded",
         ];
@@ -154,7 +165,10 @@ impl Content {
         if kind == "multipart/form-data" {
             let boundary = multer::parse_boundary(given);
             return boundary.map(Self::Form).map_err(|_| {
-                Failure::bad_request("the form's Content-Type names no boundary", "let the client write that header itself")
+                Failure::bad_request(
+                    "the form's Content-Type names no boundary",
+                    "let the client write that header itself",
+                )
             });
         }
         if PICTURES.contains(&kind.as_str()) {

@@ -2,6 +2,7 @@
 
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
@@ -33,6 +34,7 @@ pub fn router(state: AppState) -> Router {
         .merge(page::router())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(state.0.config.limits.body))
         .layer(CatchPanicLayer::custom(move |panic| observe::panicked(&failing, panic)))
         .layer(from_fn_with_state(state.clone(), guard::same_place))
         .layer(cross_origin(&state))

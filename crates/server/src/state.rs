@@ -57,7 +57,12 @@ impl AppState {
             }
             slots.push(Slot::open(source, config.batching, metrics.clone())?);
         }
-        let decoders = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("decoder {number}")).build();
+        let panics = metrics.panics.clone();
+        let decoders = rayon::ThreadPoolBuilder::new()
+            .thread_name(|number| format!("decoder {number}"))
+            // The request that it cost has lost its answer, and says so; the process goes on.
+            .panic_handler(move |_| _ = panics.inc())
+            .build();
         let decoders = decoders.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
         let memory = Arc::new(Semaphore::new(pieces(config.limits.memory)));
         let (names, ready) = (Names::new(), AtomicBool::new(true));
@@ -127,16 +132,22 @@ fn check(config: &ServerConfig) -> Result<(), StartError> {
     let refuse = |reason: String| Err(StartError::Setting(reason));
     if !config.address.ip().is_loopback() && config.access == Access::ThisMachine {
         let address = config.address;
-        return refuse(format!("{address} can be reached by other machines: choose --token, or --no-auth to let everybody in"));
+        return refuse(format!(
+            "{address} can be reached by other machines: choose --token, or --no-auth to let everybody in"
+        ));
     }
-    if matches!(&config.access, Access::Token(token) if token.trim().is_empty() || token.contains(char::is_whitespace)) {
+    if matches!(&config.access, Access::Token(token) if token.trim().is_empty() || token.contains(char::is_whitespace))
+    {
         return refuse("the token is empty or has spaces in it: choose a long random word".into());
     }
     if config.batching.max_batch == 0 || config.limits.queue == 0 || config.limits.connections == 0 {
         return refuse("a batch, a queue and the connections need a place each: choose at least 1".into());
     }
     if config.limits.memory < config.limits.body {
-        return refuse(format!("a body of {} bytes does not fit into {} bytes", config.limits.body, config.limits.memory));
+        return refuse(format!(
+            "a body of {} bytes does not fit into {} bytes",
+            config.limits.body, config.limits.memory
+        ));
     }
     Ok(())
 }

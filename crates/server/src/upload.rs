@@ -46,7 +46,10 @@ impl Upload {
         match read {
             Ok(body) => Ok(Self { bytes: body.to_bytes(), _memory: memory }),
             Err(error) if is_too_long(error.as_ref()) => Err(too_large(limits.body)),
-            Err(_) => Err(Failure::bad_request("the body broke off, or is not in the encoding that it names", "send it again")),
+            Err(_) => Err(Failure::bad_request(
+                "the body broke off, or is not in the encoding that it names",
+                "send it again",
+            )),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::{env, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use percept_server::{
-    Access, Batching, Limits, LogFormat, LogLevel, ModelSource, Origin, ServerConfig, TlsFiles, name_of, serve, start_log,
+    Access, Batching, Limits, LogFormat, LogLevel, ModelSource, Origin, ServerConfig, TlsFiles, name_of, serve,
+    start_log,
 };
 
 use super::Cache;

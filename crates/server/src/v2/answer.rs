@@ -80,7 +80,8 @@ pub(crate) fn write(name: &str, loaded: &Loaded, id: Option<&str>, wanted: &[Wan
     let mut body = serde_json::to_vec(&head).unwrap_or_default();
     let length = HeaderValue::from(body.len());
     body.append(&mut binary);
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")), (HEAD_LENGTH, length)], body).into_response()
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")), (HEAD_LENGTH, length)], body)
+        .into_response()
 }
 
 fn tensor(loaded: &Loaded, wanted: &Wanted, rows: &[Row]) -> (&'static str, Vec<usize>, Data) {

@@ -66,6 +66,8 @@ pub(crate) async fn infer(
 fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
     let Some(given) = headers.get(HEAD_LENGTH) else { return Ok(None) };
     let length = given.to_str().ok().and_then(|text| text.parse().ok());
-    let error = || Failure::bad_request(format!("Inference-Header-Content-Length {given:?} is no number"), "send the JSON's bytes");
+    let error = || {
+        Failure::bad_request(format!("Inference-Header-Content-Length {given:?} is no number"), "send the JSON's bytes")
+    };
     length.map(Some).ok_or_else(error)
 }

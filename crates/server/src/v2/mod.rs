@@ -27,9 +27,7 @@ pub(crate) const UNKNOWN: &str = "unknown";
 
 /// What may be asked without a token.
 pub(crate) fn health() -> Router<AppState> {
-    Router::new()
-        .route("/v2/health/live", get(|| async { StatusCode::OK }))
-        .route("/v2/health/ready", get(ready))
+    Router::new().route("/v2/health/live", get(|| async { StatusCode::OK })).route("/v2/health/ready", get(ready))
 }
 
 /// Everything else.
@@ -88,7 +86,8 @@ async fn metadata(State(state): State<AppState>, Path(which): Path<Which>) -> Re
     let loaded = state.slot(Some(&which.name))?.current();
     which.check(&loaded)?;
     let input = loaded.card.architecture.input;
-    let mut outputs = vec![json!({"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, loaded.card.classes.len()]})];
+    let mut outputs =
+        vec![json!({"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, loaded.card.classes.len()]})];
     if loaded.saved.known.is_some() {
         outputs.push(json!({"name": UNKNOWN, "datatype": "BOOL", "shape": [-1]}));
     }
@@ -128,8 +127,8 @@ async fn configuration(State(state): State<AppState>, Path(which): Path<Which>) 
 
 async fn index(State(state): State<AppState>) -> Json<Value> {
     let models = state.models();
-    let rows = models.iter().map(|model| {
-        json!({"name": model.name(), "version": model.version(), "state": "READY", "reason": ""})
-    });
+    let rows = models
+        .iter()
+        .map(|model| json!({"name": model.name(), "version": model.version(), "state": "READY", "reason": ""}));
     Json(rows.collect())
 }

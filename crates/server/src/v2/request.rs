@@ -102,7 +102,11 @@ pub(crate) fn parse(body: &Bytes, head: Option<usize>, bounds: Bounds) -> Result
     let pictures = match input.datatype.as_str() {
         "UINT8" => tensor(input, binary, bounds)?,
         "BYTES" => encoded(input, binary, bounds)?,
-        other => return Err(bad(format!("input {IMAGES:?} is {other}: UINT8 pixels or BYTES of picture files are expected"))),
+        other => {
+            return Err(bad(format!(
+                "input {IMAGES:?} is {other}: UINT8 pixels or BYTES of picture files are expected"
+            )));
+        }
     };
     Ok(Request { id: head.id, pictures, outputs })
 }
@@ -120,7 +124,8 @@ fn wanted(outputs: &[Output], default: bool, has_unknown: bool) -> Result<Vec<Wa
             return Err(bad(format!("output {:?} is not known: there are {}", output.name, names.join(" and "))));
         };
         let OutputParameters { binary_data, classification } = output.parameters;
-        let classes = classification.filter(|&count| count > 0).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let classes =
+            classification.filter(|&count| count > 0).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         if classes.is_some() && name != PROBABILITIES {
             return Err(bad(format!("output {name:?} has no classes: only {PROBABILITIES:?} has")));
         }
@@ -135,7 +140,9 @@ fn binary_data(input: &Input, binary: Bytes) -> Result<Option<Bytes>, Failure> {
         (Some(size), length) if size == length as u64 => Ok(Some(binary)),
         (Some(size), length) => Err(bad(format!("binary_data_size is {size}, but {length} bytes follow the JSON"))),
         (None, 0) => Ok(None),
-        (None, length) => Err(bad(format!("{length} bytes follow the JSON, but input {IMAGES:?} has no binary_data_size"))),
+        (None, length) => {
+            Err(bad(format!("{length} bytes follow the JSON, but input {IMAGES:?} has no binary_data_size")))
+        }
     }
 }
 
@@ -257,8 +264,8 @@ mod tests {
     #[test]
     fn files_come_as_base64_or_behind_their_lengths() {
         let files = |request: Request| -> Vec<Vec<u8>> {
-            let one = |picture| match picture {
-                Picture::Encoded(bytes) => Bytes::to_vec(&bytes),
+            let one = |picture: Picture| match picture {
+                Picture::Encoded(bytes) => bytes.to_vec(),
                 Picture::Pixels(..) => panic!("pixels"),
             };
             request.pictures.into_iter().map(one).collect()
@@ -292,7 +299,10 @@ mod tests {
             (input(r#""datatype": "BYTES", "shape": [1], "data": ["*"]"#), "not base64"),
             (input(r#""datatype": "BYTES", "shape": [0], "data": []"#), "does not have 0"),
             (input(r#""datatype": "BYTES", "shape": [9999999999, 9999999999], "data": []"#), "more than the 4"),
-            (input(r#""datatype": "UINT8", "shape": [1, 1, 1, 1], "parameters": {"binary_data_size": 7}"#), "is 7, but 0"),
+            (
+                input(r#""datatype": "UINT8", "shape": [1, 1, 1, 1], "parameters": {"binary_data_size": 7}"#),
+                "is 7, but 0",
+            ),
         ];
         for (json, reason) in cases {
             let error = read(&json, &[]).map(|_| ()).expect_err(&json);
