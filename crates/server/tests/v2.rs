@@ -18,7 +18,7 @@ async fn infer(server: &Router, request: &Value) -> Answer {
 async fn infer_binary(server: &Router, request: &Value, binary: &[u8]) -> Answer {
     let head = request.to_string();
     let request = Request::post(INFER).header(LENGTH, head.len());
-    ask(server, request.body(Body::from([head.as_bytes(), binary].concat())).unwrap()).await
+    ask(server, request.body(Body::from([head.as_bytes(), binary].concat())).expect("a request")).await
 }
 
 fn pixels(count: usize) -> Vec<u8> {

@@ -99,7 +99,9 @@ fn datasets(pickles: &Path, into: &Path) -> Result<()> {
 /// Inference requests, after the length of their JSON, and a form.
 fn requests(infer: &Path, form: &Path) -> Result<()> {
     let seed = |name: &str, head: u16, body: &[u8]| fs::write(infer.join(name), [&head.to_le_bytes(), body].concat());
-    let request = |input: &str| format!(r#"{{"id":"a","inputs":[{{"name":"images",{input}}}],"outputs":[{{"name":"probabilities"}}]}}"#);
+    let request = |input: &str| {
+        format!(r#"{{"id":"a","inputs":[{{"name":"images",{input}}}],"outputs":[{{"name":"probabilities"}}]}}"#)
+    };
     let json = request(r#""datatype":"UINT8","shape":[2,1,2,1],"data":[[[[1],[2]]],[[[3],[4]]]]"#);
     seed("json", u16::MAX, json.as_bytes())?;
     let json = request(r#""datatype":"BYTES","shape":[2],"data":["YQ==","Yg=="]"#);
