@@ -4,7 +4,21 @@ other text is kept."""
 import statistics
 
 import results
-from workloads import CIFAR10, DECODING, GROWTH, INFERENCE, MEMORY, TRAINING, key_of
+from workloads import (
+    CIFAR10,
+    DECODING,
+    GROWTH,
+    INFERENCE,
+    MEMORY,
+    SERVING,
+    SERVING_GOODPUT,
+    SERVING_IDLE,
+    SERVING_P99,
+    SERVING_REFUSAL,
+    SERVING_START,
+    TRAINING,
+    key_of,
+)
 
 PAGE = results.ROOT / "docs" / "benchmarks.md"
 NOTHING = ["Not measured yet."]
@@ -233,6 +247,52 @@ def decoding_table(entries, _machine):
     return table(head, [row])
 
 
+def serving_table(entries, _machine):
+    lines = []
+    for name, bar in SERVING.items():
+        entry = entries.get(f"serving {name}")
+        if not entry:
+            continue
+        sides = entry["sides"]
+        rates = {side: median_of(turns["saturated"], lambda turn: turn["answers_per_second"]) for side, turns in sides.items()}
+        late = {
+            side: median_of(turns["half"], lambda turn: turn["answered"]["p99"]) for side, turns in sides.items() if turns["half"]
+        }
+        ours, best = rates["Percept"], max((rate for side, rate in rates.items() if side != "Percept"), default=None)
+        head = [name, "answers/s", "ratio", "client's share", f"p99 at {number(entry['rate'])}/s", "ratio", "memory of its first process"]
+        rows = []
+        for side, turns in sides.items():
+            ratio, tail = f"{ours / rates[side]:.2f}", f"{late['Percept'] / late[side]:.2f}" if side in late else ""
+            if rates[side] == best:
+                ratio = f"**{ratio}** ({bar_cell(bar, ours / best >= bar)})"
+            if side in late and rates[side] == best:
+                tail = f"**{tail}** ({bar_cell(SERVING_P99, late['Percept'] <= SERVING_P99 * late[side])})"
+            share = median_of(turns["saturated"], lambda turn: turn["client_processor"])
+            own = side == "Percept"
+            rows.append([
+                side, number(rates[side]), "" if own else ratio, f"{100 * share:.0f} %",
+                f"{late[side]:.1f} ms" if side in late else "", "" if own else tail, f"{turns['memory']:.0f} MB",
+            ])  # fmt: skip
+        overload, idle = entry["overload"], SERVING_IDLE.get(name)
+        good = overload["turn"]["answers_per_second"] / overload["peak"]
+        refused = overload["turn"]["refused"]["longest"]
+        small, large = overload["memory"]
+        lines += [*table(head, rows), ""]
+        lines.append(f"- twice the load: {100 * good:.0f} % of the peak is answered ({bar_cell(SERVING_GOODPUT, good >= SERVING_GOODPUT)}).")
+        if refused is not None:
+            count = overload["turn"]["counts"].get("503", 0)
+            verdict = bar_cell(SERVING_REFUSAL, refused <= SERVING_REFUSAL)
+            lines.append(f"- {count:,} refusals, the last of them within {refused:.0f} ms ({verdict}); memory {small:.0f}, then {large:.0f} MB.")
+        lines.append(f"- from start to ready: {entry['start']:.0f} ms ({bar_cell(SERVING_START, entry['start'] < SERVING_START)}).")
+        verdict = f" ({bar_cell(idle, entry['idle'] < idle)})" if idle else ""
+        lines += [f"- a single request on an idle server: {entry['idle']:.2f} ms at the median{verdict}.", ""]
+    return lines[:-1]
+
+
+def median_of(turns, value):
+    return statistics.median(value(turn) for turn in turns)
+
+
 def cifar_table(entries, machine):
     precision = "bf16" if results.has_bf16(set(machine["features"])) else "f32"
     found = [entry for key, entry in entries.items() if key.startswith("cifar10")]
@@ -291,6 +351,7 @@ PARTS = {
     "memory": per_machine(memory_table),
     "growth": per_machine(growth_tables),
     "decoding": per_machine(decoding_table),
+    "serving": per_machine(serving_table),
     "cifar10": per_machine(cifar_table),
     "missing": missing_lines,
 }

@@ -70,6 +70,13 @@ GROWTH = [
 # Photographs decoded and resized, against torchvision.
 DECODING = 1.5
 
+# Answers a second over HTTP, against the best peer; and what holds for every network: the 99th percentile at half of that
+# peer's capacity against its own, the share of the peak under twice the load, milliseconds of a refusal and of a start.
+SERVING = {"cnn": 2.0, "efficientnet_lite0": 1.3}
+SERVING_P99, SERVING_GOODPUT, SERVING_REFUSAL, SERVING_START = 0.5, 0.9, 100, 200
+# Milliseconds of a single request on an idle server.
+SERVING_IDLE = {"cnn": 3}
+
 # Seconds from the start of the process, and the test accuracy to reach within them, in %.
 CIFAR10 = {
     12.42: {"bf16": 60.0, "f32": 58.0},

@@ -19,6 +19,7 @@ fn help() {
         "evaluate",
         "predict",
         "explain",
+        "serve",
         "graph",
         "models",
         "data",

@@ -23,4 +23,4 @@ pub mod weights;
 pub use error::{Error, Result};
 pub use evaluate::{Places, evaluate_model};
 pub use percept_kernels::Isa;
-pub use predict::{Classifier, Likelihood, Prediction};
+pub use predict::{Classifier, Likelihood, Outcome, Prediction, prepare, prepare_encoded};

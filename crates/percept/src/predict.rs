@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     Error, Result,
-    image::{Image, decode_for, resize},
+    image::{Image, MAX_PIXELS, decode_for_within, resize},
     ops::{Answers, Predictor, calibrated_softmax},
     unknown::Known,
     weights::{self, ModelCard, SavedModel},
@@ -26,6 +26,35 @@ pub struct Prediction {
     pub likelihoods: Vec<Likelihood>,
     /// Whether the picture is unlike all that the model has seen: the classes say little then.
     pub unknown: bool,
+}
+
+/// What a model says of several pictures, as numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// `[images, classes]`, in the order of the model's classes; a row sums to 1.
+    pub probabilities: Vec<f32>,
+    /// `[images]`: whether a picture is unlike all that the model has seen.
+    pub unknown: Vec<bool>,
+}
+
+/// Brings a decoded picture of any size to what the model with this card reads. Needs no model, so that many pictures can
+/// be prepared at once while it computes.
+///
+/// # Panics
+/// If the picture has another number of channels than the model takes.
+pub fn prepare(card: &ModelCard, picture: &Image) -> Image {
+    let input = card.architecture.input;
+    assert_eq!(picture.shape.channels, input.channels, "channels of the picture and of the model");
+    resize(picture, input.height, input.width, card.framing())
+}
+
+/// [`prepare`] of an encoded picture of no more than `most` pixels, which need not all be decoded for it.
+///
+/// # Errors
+/// A short reason, as [`crate::image::decode`].
+pub fn prepare_encoded(card: &ModelCard, bytes: &[u8], most: u64) -> Result<Image, String> {
+    let input = card.architecture.input;
+    decode_for_within(bytes, input.channels, [input.height, input.width], card.framing(), most)
 }
 
 /// A trained model that names what pictures show.
@@ -96,8 +125,7 @@ impl Classifier {
     /// # Errors
     /// Bytes that cannot be read as an image.
     pub fn classify_bytes(&mut self, bytes: &[u8]) -> Result<Prediction, String> {
-        let input = self.card.architecture.input;
-        let image = decode_for(bytes, input.channels, [input.height, input.width], self.card.framing())?;
+        let image = prepare_encoded(&self.card, bytes, MAX_PIXELS)?;
         Ok(self.classify_pixels(&image.pixels).remove(0))
     }
 
@@ -106,27 +134,30 @@ impl Classifier {
     /// # Panics
     /// If a picture has another number of channels than the model takes.
     pub fn classify(&mut self, images: &[Image]) -> Vec<Prediction> {
-        let input = self.card.architecture.input;
-        let mut pixels = Vec::with_capacity(images.len() * input.len());
-        for image in images {
-            assert_eq!(image.shape.channels, input.channels, "channels of the picture and of the model");
-            pixels.extend(resize(image, input.height, input.width, self.card.framing()).pixels);
-        }
+        let pixels: Vec<u8> = images.iter().flat_map(|image| prepare(&self.card, image).pixels).collect();
         self.classify_pixels(&pixels)
     }
 
     /// The same for pixels that have the model's size.
     fn classify_pixels(&mut self, pixels: &[u8]) -> Vec<Prediction> {
+        let Outcome { probabilities, unknown } = self.outcome(pixels);
+        let rows = probabilities.chunks_exact(self.card.classes.len()).zip(unknown);
+        rows.map(|(row, unknown)| Prediction { likelihoods: self.rank(row), unknown }).collect()
+    }
+
+    /// What it says of pictures that [`prepare`] brought to its size: u8 `[images, height, width, channels]`.
+    ///
+    /// # Panics
+    /// If `pixels` does not hold whole images.
+    pub fn outcome(&mut self, pixels: &[u8]) -> Outcome {
         let classes = self.card.classes.len();
         let Answers { logits: mut probabilities, features } = self.predictor.answer(pixels);
         calibrated_softmax(&mut probabilities, classes, self.card.temperature);
-        let distances = self.known.as_ref().map(|known| known.distances(&features));
-        let is_unknown = |image: usize| match (&self.known, &distances) {
-            (Some(known), Some(distances)) => known.is_unknown(distances[image]),
-            _ => false,
+        let unknown = match &self.known {
+            Some(known) => known.distances(&features).into_iter().map(|distance| known.is_unknown(distance)).collect(),
+            None => vec![false; probabilities.len() / classes],
         };
-        let rows = probabilities.chunks_exact(classes).enumerate();
-        rows.map(|(image, row)| Prediction { likelihoods: self.rank(row), unknown: is_unknown(image) }).collect()
+        Outcome { probabilities, unknown }
     }
 
     fn rank(&self, probabilities: &[f32]) -> Vec<Likelihood> {

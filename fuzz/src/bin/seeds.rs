@@ -27,7 +27,8 @@ fn main() -> Result<()> {
     pictures(&source.join("image/testdata"), &folder(corpus.join("picture"))?)?;
     model_files(&folder(corpus.join("model_file"))?)?;
     pretrained(&source.join("weights/testdata"), &folder(corpus.join("pretrained"))?)?;
-    datasets(&source.join("pickle/testdata"), &folder(corpus.join("dataset"))?)
+    datasets(&source.join("pickle/testdata"), &folder(corpus.join("dataset"))?)?;
+    requests(&folder(corpus.join("infer_request"))?, &folder(corpus.join("form"))?)
 }
 
 fn folder(path: PathBuf) -> Result<PathBuf> {
@@ -92,6 +93,25 @@ fn datasets(pickles: &Path, into: &Path) -> Result<()> {
     let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 3], &[9; 18][..]].concat();
     let labels = [&[0, 0, 8, 1, 0, 0, 0, 2, 1, 0], &[0; 24][..]].concat();
     seed("idx", 5, &[images, labels].concat())?;
+    Ok(())
+}
+
+/// Inference requests, after the length of their JSON, and a form.
+fn requests(infer: &Path, form: &Path) -> Result<()> {
+    let seed = |name: &str, head: u16, body: &[u8]| fs::write(infer.join(name), [&head.to_le_bytes(), body].concat());
+    let request = |input: &str| {
+        format!(r#"{{"id":"a","inputs":[{{"name":"images",{input}}}],"outputs":[{{"name":"probabilities"}}]}}"#)
+    };
+    let json = request(r#""datatype":"UINT8","shape":[2,1,2,1],"data":[[[[1],[2]]],[[[3],[4]]]]"#);
+    seed("json", u16::MAX, json.as_bytes())?;
+    let json = request(r#""datatype":"BYTES","shape":[2],"data":["YQ==","Yg=="]"#);
+    seed("base64", u16::MAX, json.as_bytes())?;
+    let json = request(r#""datatype":"UINT8","shape":[1,1,4,1],"parameters":{"binary_data_size":4}"#);
+    seed("binary", u16::try_from(json.len())?, &[json.as_bytes(), &[1, 2, 3, 4]].concat())?;
+    let json = request(r#""datatype":"BYTES","shape":[2,1],"parameters":{"binary_data_size":10}"#);
+    seed("files", u16::try_from(json.len())?, &[json.as_bytes(), b"\x01\0\0\0a\x01\0\0\0b"].concat())?;
+    let part = "--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\nxyz\r\n";
+    fs::write(form.join("two"), [part, part, "--b--\r\n"].concat())?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod explain;
 mod graph;
 mod models;
 mod predict;
+mod serve;
 mod train;
 
 use std::{
@@ -29,6 +30,8 @@ pub enum Command {
     Predict(predict::Arguments),
     /// Draw over pictures what in them spoke for the answer
     Explain(explain::Arguments),
+    /// Answer over HTTP what pictures show
+    Serve(Box<serve::Arguments>),
     /// Show a model as a graph, before any data is read
     Graph(graph::Arguments),
     /// List the models
@@ -45,6 +48,7 @@ impl Command {
             Self::Evaluate(arguments) => evaluate::run(arguments, started),
             Self::Predict(arguments) => predict::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
+            Self::Serve(arguments) => serve::run(*arguments),
             Self::Graph(arguments) => graph::run(&arguments),
             Self::Models(arguments) => models::run(&arguments),
             Self::Data(command) => data::run(command),

@@ -40,13 +40,21 @@ const SIGNATURE: usize = 64;
 /// A short reason, for a message that names the file: `truncated JPEG`,
 /// `60000x60000 pixels: more than 100 megapixels`, `not an image`.
 pub fn decode(bytes: &[u8], channels: usize) -> Result<Image, String> {
+    decode_within(bytes, channels, MAX_PIXELS)
+}
+
+/// [`decode`] for a picture of no more than `most` pixels, by its header: refusing a larger one costs next to nothing.
+///
+/// # Errors
+/// A short reason, as [`decode`].
+pub fn decode_within(bytes: &[u8], channels: usize, most: u64) -> Result<Image, String> {
     if channels != 1 && channels != 3 {
         return Err(format!("{channels} channels were asked for: 1 or 3 are possible"));
     }
     contain(|| {
-        let picture = match recognise(bytes)? {
-            ImageFormat::Jpeg => decode_jpeg(bytes)?,
-            format => decode_other(bytes, format)?,
+        let picture = match recognise(bytes, most)? {
+            ImageFormat::Jpeg => decode_jpeg(bytes, most)?,
+            format => decode_other(bytes, format, most)?,
         };
         Ok(to_image(picture, channels))
     })
@@ -63,11 +71,25 @@ pub fn decode_for(
     [height, width]: [usize; 2],
     framing: impl Into<Framing>,
 ) -> Result<Image, String> {
+    decode_for_within(bytes, channels, [height, width], framing, MAX_PIXELS)
+}
+
+/// [`decode_for`] of a picture of no more than `most` pixels, as [`decode_within`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_for_within(
+    bytes: &[u8],
+    channels: usize,
+    [height, width]: [usize; 2],
+    framing: impl Into<Framing>,
+    most: u64,
+) -> Result<Image, String> {
     let framing = framing.into();
     let plan = |shape| Some(Plan::new(shape, height, width, framing)).filter(Plan::reduces);
-    match contain(|| Ok(jpeg::decode_for(bytes, channels, plan)))? {
+    match contain(|| Ok(jpeg::decode_for(bytes, channels, most, plan)))? {
         Some(image) => Ok(image),
-        None => Ok(resize(&decode(bytes, channels)?, height, width, framing)),
+        None => Ok(resize(&decode_within(bytes, channels, most)?, height, width, framing)),
     }
 }
 
@@ -76,7 +98,7 @@ pub fn decode_for(
 /// # Errors
 /// A short reason, as [`decode`].
 pub fn dimensions(bytes: &[u8]) -> Result<[usize; 2], String> {
-    contain(|| read_dimensions(Cursor::new(bytes), recognise(bytes)?))
+    contain(|| read_dimensions(Cursor::new(bytes), recognise(bytes, MAX_PIXELS)?))
 }
 
 /// [`dimensions`] of a file, without reading all of it where the format allows.
@@ -88,7 +110,7 @@ pub fn dimensions_of_file(path: &Path) -> Result<[usize; 2], String> {
         let mut reader = BufReader::new(File::open(path).map_err(|error| error.to_string())?);
         let mut signature = Vec::with_capacity(SIGNATURE);
         reader.by_ref().take(SIGNATURE as u64).read_to_end(&mut signature).map_err(|error| error.to_string())?;
-        let format = recognise(&signature)?;
+        let format = recognise(&signature, MAX_PIXELS)?;
         reader.rewind().map_err(|error| error.to_string())?;
         read_dimensions(reader, format)
     })
@@ -100,7 +122,7 @@ fn contain<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 /// The format by the first bytes.
-fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
+fn recognise(bytes: &[u8], most: u64) -> Result<ImageFormat, String> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     if bytes.is_empty() {
         return Err("empty file".into());
@@ -109,7 +131,7 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
         return Err("HEIC, AVIF or video, which cannot be read: convert it to JPEG or PNG".into());
     }
     match image::guess_format(bytes) {
-        Ok(Png) => check_png_size(bytes).map(|()| Png),
+        Ok(Png) => check_png_size(bytes, most).map(|()| Png),
         Ok(format @ (Jpeg | WebP | Bmp | Gif | Tiff)) => Ok(format),
         Ok(format) => Err(format!("{format:?} images cannot be read: convert it to JPEG or PNG")),
         Err(_) => Err("not an image: no known format".into()),
@@ -117,9 +139,9 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
 }
 
 /// The size stands in the first chunk; the decoder itself would read on to the pixels before it tells.
-fn check_png_size(bytes: &[u8]) -> Result<(), String> {
+fn check_png_size(bytes: &[u8], most: u64) -> Result<(), String> {
     match bytes.get(16..24).and_then(|size| size.as_chunks::<4>().0.first_chunk()) {
-        Some(&[width, height]) => check_size(u32::from_be_bytes(width).into(), u32::from_be_bytes(height).into()),
+        Some(&[width, height]) => check_size(u32::from_be_bytes(width).into(), u32::from_be_bytes(height).into(), most),
         None => Err("truncated PNG".into()),
     }
 }
@@ -135,18 +157,20 @@ fn name_of(format: ImageFormat) -> &'static str {
     }
 }
 
-fn check_size(width: u64, height: u64) -> Result<(), String> {
+fn check_size(width: u64, height: u64, most: u64) -> Result<(), String> {
     if width == 0 || height == 0 {
         return Err(format!("{width}x{height} pixels: empty"));
     }
-    if width.saturating_mul(height) > MAX_PIXELS {
-        return Err(format!("{width}x{height} pixels: more than {} megapixels", MAX_PIXELS / 1_000_000));
+    if width.saturating_mul(height) > most {
+        let limit =
+            if most.is_multiple_of(1_000_000) { format!("{} megapixels", most / 1_000_000) } else { most.to_string() };
+        return Err(format!("{width}x{height} pixels: more than {limit}"));
     }
     Ok(())
 }
 
 fn read_dimensions(reader: impl BufRead + Seek, format: ImageFormat) -> Result<[usize; 2], String> {
-    let mut decoder = open_decoder(reader, format)?;
+    let mut decoder = open_decoder(reader, format, MAX_PIXELS)?;
     let (width, height) = decoder.dimensions();
     let [width, height] = [width as usize, height as usize];
     Ok(if swaps_sides(orientation_of(&mut decoder)) { [width, height] } else { [height, width] })
@@ -165,19 +189,23 @@ fn orientation_of(decoder: &mut impl ImageDecoder) -> Orientation {
 }
 
 /// Opens a decoder and checks the header's size.
-fn open_decoder<'a>(reader: impl BufRead + Seek + 'a, format: ImageFormat) -> Result<impl ImageDecoder + 'a, String> {
+fn open_decoder<'a>(
+    reader: impl BufRead + Seek + 'a,
+    format: ImageFormat,
+    most: u64,
+) -> Result<impl ImageDecoder + 'a, String> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_MEMORY);
     let mut reader = ImageReader::with_format(reader, format);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| explain(error, format))?;
     let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into())?;
+    check_size(width.into(), height.into(), most)?;
     Ok(decoder)
 }
 
-fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, String> {
-    let mut decoder = open_decoder(Cursor::new(bytes), format)?;
+fn decode_other(bytes: &[u8], format: ImageFormat, most: u64) -> Result<DynamicImage, String> {
+    let mut decoder = open_decoder(Cursor::new(bytes), format, most)?;
     let orientation = orientation_of(&mut decoder);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| explain(error, format))?;
     picture.apply_orientation(orientation);
@@ -186,7 +214,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Strin
 
 /// JPEG goes to its decoder directly: only so can headers be read leniently and pixels strictly, which is what
 /// keeps a file that was cut or damaged from becoming half a grey picture.
-fn decode_jpeg(bytes: &[u8]) -> Result<DynamicImage, String> {
+fn decode_jpeg(bytes: &[u8], most: u64) -> Result<DynamicImage, String> {
     let options = DecoderOptions::default().set_strict_mode(false).set_max_width(1 << 16).set_max_height(1 << 16);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     let explain = |error: zune_jpeg::errors::DecodeErrors| {
@@ -194,7 +222,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<DynamicImage, String> {
     };
     decoder.decode_headers().map_err(explain)?;
     let (width, height) = decoder.dimensions().ok_or("JPEG without a size")?;
-    check_size(width as u64, height as u64)?;
+    check_size(width as u64, height as u64, most)?;
     if ends_early(bytes) {
         return Err("truncated JPEG".into());
     }

@@ -19,7 +19,7 @@ use self::{
 };
 use super::{
     Filter, Image, ImageShape,
-    decode::{MAX_PIXELS, swaps_sides},
+    decode::swaps_sides,
     resize::Plan,
 };
 
@@ -67,15 +67,17 @@ struct Geometry {
 }
 
 /// A JPEG as [`super::resize`] would make it of the decoded picture: the part of it that `plan` chooses for its upright
-/// height and width, resampled and padded. `None` where the plan is, and for files that are not for this.
+/// height and width, resampled and padded. `None` where the plan is, for pictures of more than `most` pixels, and for files
+/// that are not for this.
 pub(super) fn decode_for(
     bytes: &[u8],
     channels: usize,
+    most: u64,
     plan: impl FnOnce(ImageShape) -> Option<Plan>,
 ) -> Option<Image> {
     let header = Header::read(bytes)?;
     let [height, width] = header.upright();
-    if (height * width) as u64 > MAX_PIXELS {
+    if (height * width) as u64 > most {
         return None;
     }
     let plan = plan(ImageShape { height, width, channels })?;

@@ -41,7 +41,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
 
 /// What this decoder itself makes of it.
 fn reduce(bytes: &[u8], channels: usize, [height, width]: [usize; 2], framing: Framing) -> Option<Image> {
-    decode_for(bytes, channels, |shape| Some(Plan::new(shape, height, width, framing)))
+    decode_for(bytes, channels, MAX_PIXELS, |shape| Some(Plan::new(shape, height, width, framing)))
 }
 
 /// Mean and largest distance, in levels.

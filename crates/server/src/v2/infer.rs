@@ -1,0 +1,73 @@
+//! `POST /v2/models/{name}/infer`.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{Path, Request, State},
+    http::HeaderMap,
+    response::Response,
+};
+
+use super::{
+    Which,
+    answer::{self, HEAD_LENGTH},
+    request::{self, Bounds},
+};
+use crate::{
+    AppState,
+    failure::Failure,
+    predict::refused,
+    recognise::{Recognised, recognise},
+    upload::{Upload, refuse},
+};
+
+pub(crate) async fn infer(
+    State(state): State<AppState>,
+    Path(which): Path<Which>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let begin = Instant::now();
+    let checked = state.slot(Some(&which.name)).and_then(|slot| {
+        let loaded = slot.current();
+        which.check(&loaded)?;
+        Ok((slot, loaded, head_length(request.headers())?))
+    });
+    let (slot, loaded, head) = match checked {
+        Ok(checked) => checked,
+        Err(failure) => return Err(refuse(request, failure).await),
+    };
+    let outcome = async {
+        let upload = Upload::read(request, &state).await?;
+        let limits = state.0.config.limits;
+        let has_unknown = loaded.saved.known.is_some();
+        let bounds = Bounds { pictures: limits.pictures, pixels: limits.pixels, has_unknown };
+        let request::Request { id, pictures, outputs } = request::parse(&upload.bytes, head, bounds)?;
+        let several = pictures.len() > 1;
+        let outcomes = recognise(&state, slot, &loaded, pictures, false).await?;
+        let named = |(at, outcome): (usize, Result<Recognised, _>)| {
+            outcome.map_err(|unreadable| {
+                let failure = refused(&unreadable);
+                let error = if several { format!("picture {at}: {}", failure.error) } else { failure.error };
+                Failure { error, ..failure }
+            })
+        };
+        let recognised: Vec<_> = outcomes.into_iter().enumerate().map(named).collect::<Result<_, _>>()?;
+        loaded.statistics.succeeded(begin.elapsed(), &recognised);
+        let rows: Vec<_> = recognised.into_iter().map(|recognised| recognised.row).collect();
+        Ok(answer::write(&slot.name, &loaded, id.as_deref(), &outputs, &rows))
+    };
+    let outcome = outcome.await;
+    if outcome.is_err() {
+        loaded.statistics.failed(begin.elapsed());
+    }
+    outcome
+}
+
+fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
+    let Some(given) = headers.get(HEAD_LENGTH) else { return Ok(None) };
+    let length = given.to_str().ok().and_then(|text| text.parse().ok());
+    let error = || {
+        Failure::bad_request(format!("Inference-Header-Content-Length {given:?} is no number"), "send the JSON's bytes")
+    };
+    length.map(Some).ok_or_else(error)
+}
