@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     Error, Result,
     image::{Image, decode, resize},
-    ops::{Answers, Predictor, calibrated_softmax},
+    ops::{Answers, Predictor, probabilities},
     unknown::Known,
     weights::{self, ModelCard, SavedModel},
 };
@@ -15,8 +15,11 @@ use crate::{
 pub struct Likelihood {
     /// The class's name.
     pub class: String,
-    /// From 0 to 1; over all classes they sum to 1.
+    /// From 0 to 1; over all classes they sum to 1 where these exclude each other.
     pub probability: f32,
+    /// Whether the picture is said to show it: the likeliest class, or, where classes do not exclude each other, every one
+    /// whose probability reaches its threshold.
+    pub chosen: bool,
 }
 
 /// What a model says of a picture.
@@ -24,6 +27,8 @@ pub struct Likelihood {
 pub struct Prediction {
     /// Every class, the likeliest first.
     pub likelihoods: Vec<Likelihood>,
+    /// Whether classes exclude each other: otherwise each has a probability of its own, and several are chosen, or none.
+    pub exclusive: bool,
     /// Whether the picture is unlike all that the model has seen: the classes say little then.
     pub unknown: bool,
 }
@@ -112,15 +117,17 @@ impl Classifier {
             pixels.extend(resize(image, input.height, input.width, self.card.framing()).pixels);
         }
         let classes = self.card.classes.len();
-        let Answers { logits: mut probabilities, features } = self.predictor.answer(&pixels);
-        calibrated_softmax(&mut probabilities, classes, self.card.temperature);
+        let Answers { logits: mut rows, features } = self.predictor.answer(&pixels);
+        probabilities(&mut rows, classes, self.card.temperature, self.card.is_exclusive());
         let distances = self.known.as_ref().map(|known| known.distances(&features));
         let is_unknown = |image: usize| match (&self.known, &distances) {
             (Some(known), Some(distances)) => known.is_unknown(distances[image]),
             _ => false,
         };
-        let rows = probabilities.chunks_exact(classes).enumerate();
-        rows.map(|(image, row)| Prediction { likelihoods: self.rank(row), unknown: is_unknown(image) }).collect()
+        let exclusive = self.card.is_exclusive();
+        let rows = rows.chunks_exact(classes).enumerate();
+        rows.map(|(image, row)| Prediction { likelihoods: self.rank(row), exclusive, unknown: is_unknown(image) })
+            .collect()
     }
 
     fn rank(&self, probabilities: &[f32]) -> Vec<Likelihood> {
@@ -129,9 +136,17 @@ impl Classifier {
             .classes
             .iter()
             .zip(probabilities)
-            .map(|(class, &probability)| Likelihood { class: class.clone(), probability })
+            .enumerate()
+            .map(|(label, (class, &probability))| {
+                let threshold = self.card.thresholds.as_ref().map(|thresholds| thresholds[label]);
+                let chosen = threshold.is_some_and(|threshold| probability >= threshold);
+                Likelihood { class: class.clone(), probability, chosen }
+            })
             .collect();
         ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        if let (true, Some(first)) = (self.card.is_exclusive(), ranked.first_mut()) {
+            first.chosen = true;
+        }
         ranked
     }
 }

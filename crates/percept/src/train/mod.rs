@@ -6,6 +6,7 @@ mod defaults;
 mod events;
 mod finetune;
 mod finish;
+mod mistakes;
 mod optimizer;
 mod prepare;
 mod rejection;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::{self, Dataset, DatasetConfig, Source},
+    data::{self, Dataset, DatasetConfig, LabelKind, Source},
     files,
     model::{self, Graph, ModelConfig, Parameters, fold},
     ops::Network,
@@ -73,6 +73,7 @@ pub fn train(
     wanted.data_dir.clone_from(&options.data_dir);
     wanted.fit = options.fit.unwrap_or_default();
     wanted.bad_images = options.bad_images.unwrap_or_default();
+    wanted.labels = options.labels;
     wanted.test = options.test.unwrap_or(defaults::TEST);
 
     let tell_data = |event| listener(Event::Data(event));
@@ -96,6 +97,7 @@ pub fn train(
     let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
     let facts = Facts {
         model: &model,
+        labels: if dataset.sets.is_some() { LabelKind::Several } else { LabelKind::One },
         convolutional: graph.is_convolutional(),
         image_size,
         channels: dataset.shape.channels,
