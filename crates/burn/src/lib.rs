@@ -69,7 +69,7 @@ impl Network {
         let leaves: Vec<Tensor<1>> = self.graph.parameters.iter().zip(&self.parameters).map(tracked).collect();
         let mut statistics = Vec::new();
         let logits = self.run(images, |position| leaves[position].clone(), Some(&mut statistics));
-        let loss = loss::cross_entropy(logits.clone(), targets, config, &self.device);
+        let loss = loss::loss(logits.clone(), targets, config, &self.device);
         let gradients = loss.backward();
         for (position, newest) in statistics {
             let running = self.parameters[position].clone();
@@ -79,7 +79,7 @@ impl Network {
             leaf.grad(&gradients).map_or_else(Vec::new, |gradient| to_memory(spec, &numbers(gradient)))
         };
         Lesson {
-            loss: numbers(loss.inner())[0],
+            loss: numbers(loss.inner())[0] / if config.independent { self.graph.classes() as f32 } else { 1.0 },
             logits: numbers(logits.inner()),
             gradients: self.graph.parameters.iter().zip(&leaves).map(gradient).collect(),
         }

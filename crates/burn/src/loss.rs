@@ -1,10 +1,35 @@
-//! The loss that `percept_kernels::softmax_cross_entropy` describes.
+//! The losses that `percept_kernels::softmax_cross_entropy` and `sigmoid_cross_entropy` describe.
 
 use burn_tensor::{Device, Tensor, TensorData, activation::log_softmax};
 use percept::ops::{LossConfig, Targets};
 
+/// The loss of logits `[images, classes]`, whose gradients are to be had.
+pub(crate) fn loss(logits: Tensor<2>, targets: Targets, config: &LossConfig, device: &Device) -> Tensor<1> {
+    match targets {
+        Targets::Probabilities(targets) if config.independent => binary_cross_entropy(logits, targets, config, device),
+        _ => cross_entropy(logits, targets, config, device),
+    }
+}
+
+/// Mean over images of the binary cross-entropies of `sigmoid(logits)`, summed over classes, with smoothing towards one half
+/// and weights of classes that are there.
+fn binary_cross_entropy(logits: Tensor<2>, targets: &[f32], config: &LossConfig, device: &Device) -> Tensor<1> {
+    let [images, classes] = logits.dims();
+    let weight = |class: usize| config.class_weights.as_ref().map_or(1.0, |weights| weights[class]);
+    let smooth = |target: f32| target * (1.0 - config.label_smoothing) + config.label_smoothing / 2.0;
+    let shares = |share: &dyn Fn(usize, f32) -> f32| {
+        let values = targets.iter().enumerate().map(|(place, &target)| share(place % classes, smooth(target)));
+        Tensor::<2>::from_data(TensorData::new(values.collect::<Vec<f32>>(), [images, classes]), device)
+    };
+    let there = shares(&|class, target| weight(class) * target);
+    let absent = shares(&|_, target| 1.0 - target);
+    // ln(1 + e^x)
+    let softplus = |x: Tensor<2>| x.clone().clamp_min(0.0) + (x.abs().neg().exp() + 1.0).log();
+    (there * softplus(logits.clone().neg()) + absent * softplus(logits)).sum() / images as f32
+}
+
 /// Mean cross-entropy of `softmax(logits)`, with label smoothing and class weights as PyTorch has them.
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Targets, config: &LossConfig, device: &Device) -> Tensor<1> {
+fn cross_entropy(logits: Tensor<2>, targets: Targets, config: &LossConfig, device: &Device) -> Tensor<1> {
     let [images, classes] = logits.dims();
     let weight = |class: usize| config.class_weights.as_ref().map_or(1.0, |weights| weights[class]);
     let target = |place: usize| match targets {

@@ -83,8 +83,12 @@ fn compare(graph: &Graph, tolerance: f64) {
     check("a prediction", &ours.predictor().infer(&images), &theirs.infer(&images));
     let probabilities: Vec<f32> =
         LABELS.iter().flat_map(|&label| [0, 1, 2].map(|c| if c == label { 0.8 } else { 0.1 })).collect();
-    let weighted = LossConfig { label_smoothing: 0.1, class_weights: Some(vec![1.0, 0.5, 2.0]) };
+    let weighted = LossConfig { label_smoothing: 0.1, class_weights: Some(vec![1.0, 0.5, 2.0]), independent: false };
+    // Each class alone: some images show several.
+    let several: Vec<f32> = (0..count * CLASSES).map(|place| f32::from(u8::from(place * place % 5 < 2))).collect();
+    let independent = LossConfig { independent: true, ..weighted.clone() };
     for (targets, config) in [
+        (Targets::Probabilities(&several), independent),
         (Targets::Labels(&LABELS), weighted.clone()),
         (Targets::Probabilities(&probabilities), weighted),
         (Targets::Labels(&LABELS), LossConfig::default()),

@@ -35,6 +35,7 @@ mod precision;
 pub mod reference;
 mod scratch;
 mod shape;
+mod sigmoid;
 
 pub use activation::{Activation, activate, activate_gradient, add, add_relu, relu, relu_gradient};
 pub use conv::{
@@ -59,6 +60,7 @@ pub use pool::{
 };
 pub use precision::Precision;
 pub use shape::{ConvShape, LinearShape, NormShape, Padding, PoolShape, ShapeError};
+pub use sigmoid::{sigmoid, sigmoid_cross_entropy};
 
 /// A slice of a wrong length is a bug of the caller: the message names what it was and both lengths.
 #[track_caller]

@@ -55,7 +55,7 @@ fn largest(row: &[f32]) -> f32 {
 
 /// The sum in f64, always in the same order.
 #[inline(always)]
-fn sum(row: &[f32]) -> f64 {
+pub(crate) fn sum(row: &[f32]) -> f64 {
     let mut lanes = [0f64; 8];
     let (chunks, rest) = row.as_chunks::<8>();
     for chunk in chunks {

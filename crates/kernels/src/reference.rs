@@ -570,6 +570,45 @@ pub fn softmax_cross_entropy<T: Number>(
     if batch == 0 { 0.0 } else { total / denominator }
 }
 
+/// [`crate::sigmoid`].
+pub fn sigmoid<T: Number>(logits: &mut [T]) {
+    logits.iter_mut().for_each(|value| *value = T::write(1.0 / (1.0 + (-value.read()).exp())));
+}
+
+/// [`crate::sigmoid_cross_entropy`].
+#[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a loss")]
+pub fn sigmoid_cross_entropy<T: Number>(
+    batch: usize,
+    classes: usize,
+    logits: &[T],
+    targets: &[f32],
+    label_smoothing: f32,
+    positive_weights: Option<&[f32]>,
+    losses: &mut [T],
+    gradient: &mut [T],
+) -> f64 {
+    let smoothing = f64::from(label_smoothing);
+    // ln(1 + e^x) for any x
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let mut total = 0.0;
+    for row in 0..batch {
+        let mut loss = 0.0;
+        for class in 0..classes {
+            let place = row * classes + class;
+            let logit = logits[place].read();
+            let target = f64::from(targets[place]) * (1.0 - smoothing) + smoothing / 2.0;
+            let there = target * positive_weights.map_or(1.0, |weights| f64::from(weights[class]));
+            loss += there * softplus(-logit) + (1.0 - target) * softplus(logit);
+            let probability = 1.0 / (1.0 + (-logit).exp());
+            let slope = (1.0 - target) * probability - there * (1.0 - probability);
+            gradient[place] = T::write(slope / batch as f64);
+        }
+        losses[row] = T::write(loss);
+        total += loss;
+    }
+    if batch == 0 { 0.0 } else { total / batch as f64 }
+}
+
 /// [`crate::Update::Sgd`].
 pub fn sgd_step<T: Number>(settings: &Sgd, parameters: &mut [T], gradients: &[T], velocity: &mut [T]) {
     let [rate, momentum, decay] = [settings.learning_rate, settings.momentum, settings.weight_decay].map(f64::from);

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     Error, Result,
     image::{Image, MAX_PIXELS, decode_for_within, resize},
-    ops::{Answers, Predictor, calibrated_softmax},
+    ops::{Answers, Predictor, probabilities},
     unknown::Known,
     weights::{self, ModelCard, SavedModel},
 };
@@ -15,8 +15,11 @@ use crate::{
 pub struct Likelihood {
     /// The class's name.
     pub class: String,
-    /// From 0 to 1; over all classes they sum to 1.
+    /// From 0 to 1; over all classes they sum to 1 where these exclude each other.
     pub probability: f32,
+    /// Whether the picture is said to show it: the likeliest class, or, where classes do not exclude each other, every one
+    /// whose probability reaches its threshold.
+    pub chosen: bool,
 }
 
 /// What a model says of a picture.
@@ -24,6 +27,8 @@ pub struct Likelihood {
 pub struct Prediction {
     /// Every class, the likeliest first.
     pub likelihoods: Vec<Likelihood>,
+    /// Whether classes exclude each other: otherwise each has a probability of its own, and several are chosen, or none.
+    pub exclusive: bool,
     /// Whether the picture is unlike all that the model has seen: the classes say little then.
     pub unknown: bool,
 }
@@ -31,7 +36,7 @@ pub struct Prediction {
 /// What a model says of several pictures, as numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// `[images, classes]`, in the order of the model's classes; a row sums to 1.
+    /// `[images, classes]`, in the order of the model's classes; a row sums to 1 where these exclude each other.
     pub probabilities: Vec<f32>,
     /// `[images]`: whether a picture is unlike all that the model has seen.
     pub unknown: Vec<bool>,
@@ -142,7 +147,8 @@ impl Classifier {
     fn classify_pixels(&mut self, pixels: &[u8]) -> Vec<Prediction> {
         let Outcome { probabilities, unknown } = self.outcome(pixels);
         let rows = probabilities.chunks_exact(self.card.classes.len()).zip(unknown);
-        rows.map(|(row, unknown)| Prediction { likelihoods: self.rank(row), unknown }).collect()
+        let exclusive = self.card.is_exclusive();
+        rows.map(|(row, unknown)| Prediction { likelihoods: self.rank(row), exclusive, unknown }).collect()
     }
 
     /// What it says of pictures that [`prepare`] brought to its size: u8 `[images, height, width, channels]`.
@@ -151,13 +157,13 @@ impl Classifier {
     /// If `pixels` does not hold whole images.
     pub fn outcome(&mut self, pixels: &[u8]) -> Outcome {
         let classes = self.card.classes.len();
-        let Answers { logits: mut probabilities, features } = self.predictor.answer(pixels);
-        calibrated_softmax(&mut probabilities, classes, self.card.temperature);
+        let Answers { logits: mut rows, features } = self.predictor.answer(pixels);
+        probabilities(&mut rows, classes, self.card.temperature, self.card.is_exclusive());
         let unknown = match &self.known {
             Some(known) => known.distances(&features).into_iter().map(|distance| known.is_unknown(distance)).collect(),
-            None => vec![false; probabilities.len() / classes],
+            None => vec![false; rows.len() / classes],
         };
-        Outcome { probabilities, unknown }
+        Outcome { probabilities: rows, unknown }
     }
 
     fn rank(&self, probabilities: &[f32]) -> Vec<Likelihood> {
@@ -166,9 +172,17 @@ impl Classifier {
             .classes
             .iter()
             .zip(probabilities)
-            .map(|(class, &probability)| Likelihood { class: class.clone(), probability })
+            .enumerate()
+            .map(|(label, (class, &probability))| {
+                let threshold = self.card.thresholds.as_ref().map(|thresholds| thresholds[label]);
+                let chosen = threshold.is_some_and(|threshold| probability >= threshold);
+                Likelihood { class: class.clone(), probability, chosen }
+            })
             .collect();
         ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        if let (true, Some(first)) = (self.card.is_exclusive(), ranked.first_mut()) {
+            first.chosen = true;
+        }
         ranked
     }
 }

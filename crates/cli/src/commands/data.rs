@@ -3,7 +3,7 @@
 use anyhow::Result;
 use percept::data::{self, DatasetConfig, named};
 
-use super::Places;
+use super::{LabelsArgument, Places};
 use crate::printer::{self, Progress};
 
 #[derive(clap::Subcommand)]
@@ -23,6 +23,9 @@ pub enum Command {
         data: String,
         #[command(flatten)]
         places: Places,
+        /// Whether an image shows one class, or several at once or none
+        #[arg(long, value_name = "HOW", value_enum)]
+        labels: Option<LabelsArgument>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -38,9 +41,10 @@ pub fn run(command: Command) -> Result<()> {
             progress.clear();
             printer::result(format!("{name} is at {}", source?.location))
         }
-        Command::Inspect { data, places, json } => {
+        Command::Inspect { data, places, labels, json } => {
             let progress = Progress::new(json);
-            let found = data::inspect(&config(&data, &places), &|event| progress.data(event));
+            let config = DatasetConfig { labels: labels.map(Into::into), ..config(&data, &places) };
+            let found = data::inspect(&config, &|event| progress.data(event));
             progress.clear();
             let found = found?;
             if json { printer::json(&found) } else { printer::result(found.to_text()) }

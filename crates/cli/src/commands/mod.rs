@@ -15,8 +15,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::Subcommand;
-use percept::weights::{SavedModel, pretrained};
+use clap::{Subcommand, ValueEnum};
+use percept::{
+    data::LabelKind,
+    weights::{SavedModel, pretrained},
+};
 
 use crate::printer::Progress;
 
@@ -52,6 +55,22 @@ impl Command {
             Self::Graph(arguments) => graph::run(&arguments),
             Self::Models(arguments) => models::run(&arguments),
             Self::Data(command) => data::run(command),
+        }
+    }
+}
+
+/// The library's [`LabelKind`], as it is written on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum LabelsArgument {
+    One,
+    Several,
+}
+
+impl From<LabelsArgument> for LabelKind {
+    fn from(value: LabelsArgument) -> Self {
+        match value {
+            LabelsArgument::One => Self::One,
+            LabelsArgument::Several => Self::Several,
         }
     }
 }

@@ -25,9 +25,9 @@ pub struct Arguments {
     weights: Option<PathBuf>,
     #[command(flatten)]
     cache: Cache,
-    /// Likeliest classes to name
-    #[arg(long, value_name = "K", default_value_t = 3)]
-    top: usize,
+    /// Likeliest classes to name: 3, or all of a model of several labels an image
+    #[arg(long, value_name = "K")]
+    top: Option<usize>,
     /// table to read, json or csv for programs
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "table")]
     format: Format,
@@ -62,6 +62,9 @@ struct Answer {
 struct Row {
     class: String,
     probability: f32,
+    /// Whether the picture is said to show it, where it may show several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen: Option<bool>,
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
@@ -73,12 +76,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         classifier = classifier.without_unknown();
     }
     let files = list(&arguments.files)?;
-    let top = arguments.top.max(1);
+    let exclusive = classifier.card().is_exclusive();
+    let top = arguments.top.unwrap_or(if exclusive { 3 } else { usize::MAX }).max(1);
     let answers: Vec<Answer> = files.iter().map(|file| answer(&mut classifier, file, top)).collect();
     match arguments.format {
-        Format::Table => print_table(&answers)?,
+        Format::Table => print_table(&answers, &progress)?,
         Format::Json => printer::json(&answers)?,
-        Format::Csv => print_csv(&answers)?,
+        Format::Csv => print_csv(&answers, exclusive)?,
     }
     let failed = answers.iter().filter(|answer| answer.error.is_some()).count();
     if failed > 0 {
@@ -114,9 +118,12 @@ fn answer(classifier: &mut Classifier, file: &Path, top: usize) -> Answer {
     };
     let file = file.display().to_string();
     match result {
-        Ok(Prediction { likelihoods, unknown }) => {
+        Ok(Prediction { likelihoods, exclusive, unknown }) => {
             let rows = likelihoods.into_iter().take(top);
-            let rows = rows.map(|Likelihood { class, probability }| Row { class, probability });
+            let rows = rows.map(|Likelihood { class, probability, chosen }| {
+                let chosen = (!exclusive).then_some(chosen);
+                Row { class, probability, chosen }
+            });
             Answer { file, predictions: Some(rows.collect()), unknown: Some(unknown), error: None }
         }
         Err(error) => Answer { file, predictions: None, unknown: None, error: Some(error) },
@@ -133,11 +140,14 @@ fn describe(error: &percept::Error) -> String {
     text
 }
 
-fn print_table(answers: &[Answer]) -> Result<()> {
+fn print_table(answers: &[Answer], progress: &Progress) -> Result<()> {
     let width = answers.iter().map(|a| a.file.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for Answer { file, predictions, unknown, error } in answers {
-        let rows = predictions.iter().flatten().map(|r| format!("{} {:.1} %", r.class, 100.0 * r.probability));
+        let rows = predictions.iter().flatten().map(|row| {
+            let mark = if row.chosen == Some(true) { "*" } else { "" };
+            format!("{mark}{} {:.1} %", row.class, 100.0 * row.probability)
+        });
         let rows = rows.collect::<Vec<_>>().join("   ");
         let cells = match (error, unknown) {
             (Some(error), _) => format!("error: {error}"),
@@ -147,20 +157,32 @@ fn print_table(answers: &[Answer]) -> Result<()> {
         };
         text += &format!("{file:<width$}   {cells}\n");
     }
-    printer::result(text)
+    printer::result(text)?;
+    if answers.iter().flat_map(|answer| answer.predictions.iter().flatten()).any(|row| row.chosen.is_some()) {
+        progress
+            .note("a picture is said to show the classes marked *: their probability reaches the class's threshold");
+    }
+    Ok(())
 }
 
-fn print_csv(answers: &[Answer]) -> Result<()> {
+fn print_csv(answers: &[Answer], exclusive: bool) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["file", "rank", "class", "probability", "unknown", "error"])?;
+    // One column more where a picture may show several classes.
+    let record = |[file, rank, class, probability, chosen, unknown, error]: [&str; 7]| {
+        let chosen = (!exclusive).then_some(chosen);
+        [file, rank, class, probability].into_iter().chain(chosen).chain([unknown, error]).map(str::to_owned).collect()
+    };
+    let head: Vec<String> = record(["file", "rank", "class", "probability", "chosen", "unknown", "error"]);
+    writer.write_record(head)?;
     for answer in answers {
         if let Some(error) = &answer.error {
-            writer.write_record([&answer.file, "", "", "", "", error])?;
+            writer.write_record(record([&answer.file, "", "", "", "", "", error]))?;
         }
         for (rank, row) in answer.predictions.iter().flatten().enumerate() {
             let (rank, probability) = ((rank + 1).to_string(), row.probability.to_string());
             let unknown = answer.unknown.unwrap_or(false).to_string();
-            writer.write_record([&answer.file, &rank, &row.class, &probability, &unknown, ""])?;
+            let chosen = row.chosen.unwrap_or(false).to_string();
+            writer.write_record(record([&answer.file, &rank, &row.class, &probability, &chosen, &unknown, ""]))?;
         }
     }
     printer::result(String::from_utf8(writer.into_inner()?)?)

@@ -21,7 +21,7 @@ use percept::{
     },
 };
 
-use super::Places;
+use super::{LabelsArgument, Places};
 use crate::printer::{self, Progress};
 
 #[derive(clap::Args)]
@@ -76,6 +76,9 @@ pub struct Arguments {
     /// What to do with files that cannot be read as images
     #[arg(long, value_name = "HOW", help_heading = "Data", value_enum)]
     bad_images: Option<BadImagesArgument>,
+    /// Whether an image shows one class, or several at once or none; where a CSV is misunderstood, which says what it is
+    #[arg(long, value_name = "HOW", help_heading = "Data", value_enum)]
+    labels: Option<LabelsArgument>,
     /// Share of the training images held out to choose by; 0 trains on all of them and keeps the last weights
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     validation: Option<f64>,
@@ -308,6 +311,7 @@ fn options(arguments: &Arguments) -> Result<TrainOptions> {
         image_size,
         fit,
         bad_images,
+        labels,
         validation,
         test,
         epochs,
@@ -426,9 +430,13 @@ impl<'a> Watch<'a> {
 }
 
 fn history_line(row: &HistoryRow) -> String {
-    let train = format!("train loss {:.4}, accuracy {:.2} %", row.train_loss, 100.0 * row.train_top1);
-    let validation = match (row.validation_loss, row.validation_top1) {
-        (Some(loss), Some(top1)) => format!("   validation loss {loss:.4}, accuracy {:.2} %", 100.0 * top1),
+    // Where images may show several classes, training counts those of which all are right.
+    let right = if row.validation_map.is_some() { "exact match" } else { "accuracy" };
+    let train = format!("train loss {:.4}, {right} {:.2} %", row.train_loss, 100.0 * row.train_top1);
+    let validation = match (row.validation_loss, row.validation_headline()) {
+        (Some(loss), Some(value)) => {
+            format!("   validation loss {loss:.4}, {} {:.2} %", row.headline_name(), 100.0 * value)
+        }
         _ => String::new(),
     };
     format!("epoch {:>5.1}   {:>6.1} s   {train}{validation}", row.epoch, row.seconds)
@@ -442,7 +450,7 @@ fn tell(outcome: &TrainOutcome, progress: &Progress, started: Instant) -> Result
     }
     let mut text = String::new();
     if let Some(scores) = &outcome.test {
-        text += &format!("Test accuracy {:.4}\n", scores.top1);
+        text += &format!("Test {} {:.4}\n", scores.headline_name(), scores.headline());
     }
     if let Some(Extended { before: Some(before), after: Some(after), .. }) = &outcome.extended {
         text += &format!(

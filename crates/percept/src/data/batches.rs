@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::augment::Moment;
 use super::{
+    Dataset, LabelSets,
     augment::Augmentation,
     random::{Draws, Purpose},
 };
@@ -121,13 +122,26 @@ pub struct Images<'a> {
     pub shape: ImageShape,
     /// `[images, height, width, channels]`.
     pub pixels: &'a [u8],
-    /// Classes by image, each below `classes`.
+    /// Classes by image, each below `classes`; places in `sets`, where there are such.
     pub labels: &'a [u32],
+    /// Where an image may show several classes, or none: their sets, by label.
+    pub sets: Option<&'a LabelSets>,
     /// How many classes there are.
     pub classes: usize,
 }
 
-impl Images<'_> {
+impl<'a> Images<'a> {
+    /// All images of a dataset.
+    pub fn of(dataset: &'a Dataset) -> Self {
+        Self {
+            shape: dataset.shape,
+            pixels: dataset.pixels(),
+            labels: &dataset.labels,
+            sets: dataset.sets.as_ref(),
+            classes: dataset.classes.len(),
+        }
+    }
+
     fn image(&self, index: u32) -> &[u8] {
         &self.pixels[index as usize * self.shape.len()..][..self.shape.len()]
     }
@@ -143,10 +157,11 @@ impl Images<'_> {
             let (labels, bytes) = (self.labels.len(), self.pixels.len());
             return refuse(format!("{bytes} bytes are not {labels} images of {height}×{width}×{channels}"));
         }
+        let labels = self.sets.map_or(self.classes, LabelSets::len);
         for &index in indices {
             match self.labels.get(index as usize) {
                 None => return refuse(format!("image {index} was asked for, but there are {}", self.labels.len())),
-                Some(&label) if label as usize >= self.classes => {
+                Some(&label) if label as usize >= labels => {
                     return refuse(format!("image {index} has label {label}, but there are {} classes", self.classes));
                 }
                 Some(_) => {}
@@ -163,9 +178,10 @@ pub struct Batch {
     pub shape: ImageShape,
     /// `[images, height, width, channels]`.
     pub pixels: Vec<u8>,
-    /// Classes by image.
+    /// Classes by image, or places in the sets of classes.
     pub labels: Vec<u32>,
-    /// `[images, classes]`, each row of sum 1, when mixup or cutmix made the labels soft; use them instead of `labels`.
+    /// `[images, classes]`, each row of sum 1, when mixup or cutmix made the labels soft; or shares of each class from 0 to
+    /// 1, where an image may show several. Use them instead of `labels`.
     pub targets: Option<Vec<f32>>,
 }
 
@@ -193,7 +209,7 @@ impl Batch {
     /// [`Error::Invalid`] if an index, a label or the size of `images.pixels` is out of range.
     pub fn gather(&mut self, images: &Images, indices: &[u32]) -> Result<()> {
         self.prepare(images, indices)?;
-        self.targets = None;
+        self.targets = images.sets.map(|sets| sets.targets(&self.labels, images.classes));
         let len = images.shape.len();
         let group = images_per_task(len, COPIED_BYTES_PER_TASK);
         let tasks = self.pixels.par_chunks_mut(group * len).zip(indices.par_chunks(group));
@@ -233,8 +249,11 @@ impl Batch {
         });
         let mut targets = self.targets.take().unwrap_or_default();
         if augmentation.mixes() {
-            augmentation.mix(&mut self.pixels, &self.labels, images.classes, shape, moment, &mut targets);
+            let own = augmentation.mix(&mut self.pixels, shape, moment);
+            mix_targets(&mut targets, &self.labels, images, own);
             self.targets = Some(targets);
+        } else if let Some(sets) = images.sets {
+            self.targets = Some(sets.targets(&self.labels, images.classes));
         }
         Ok(())
     }
@@ -247,6 +266,22 @@ impl Batch {
         self.labels.extend(indices.iter().map(|&index| images.labels[index as usize]));
         self.pixels.resize(indices.len() * images.shape.len(), 0);
         Ok(())
+    }
+}
+
+/// Soft targets `[images, classes]` of a mixed batch: an image's own share for what it shows, the rest for what its partner
+/// does.
+fn mix_targets(targets: &mut Vec<f32>, labels: &[u32], images: &Images, own: f32) {
+    targets.clear();
+    targets.resize(labels.len() * images.classes, 0.0);
+    let pairs = labels.iter().zip(labels.iter().rev());
+    for (row, (&label, &partner)) in targets.chunks_exact_mut(images.classes.max(1)).zip(pairs) {
+        for (label, share) in [(label, own), (partner, 1.0 - own)] {
+            match images.sets {
+                None => row[label as usize] += share,
+                Some(sets) => sets.classes_of(label).iter().for_each(|&class| row[class as usize] += share),
+            }
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn open(source: &Source, config: &DatasetConfig, listener: Listener) 
         check_size(size)?;
     }
     let path = config.cache_dir.join("decoded").join(format!("{}.percept", key(source, config)));
-    match file::load(&path, source.classes.len()) {
+    match file::load(&path, source.labels()) {
         Ok(Some(decoded)) => return refuse_unreadable(decoded, config, source),
         Ok(None) => {}
         Err(reason) => listener(Event::Note(format!(
@@ -90,8 +90,9 @@ fn check_size(size: [usize; 2]) -> Result<()> {
 fn key(source: &Source, config: &DatasetConfig) -> String {
     let resized = config.image_size.map(|size| (size, config.fit));
     let filter = config.image_size.filter(|_| config.filter != Filter::default()).map(|_| config.filter);
+    let sets = source.sets.as_ref().map_or(String::new(), |sets| format!(" {sets:?}"));
     let text = format!(
-        "{} {:?} {} {resized:?}{} {:?}",
+        "{} {:?} {} {resized:?}{} {:?}{sets}",
         file::VERSION,
         source.identity,
         source.channels,
@@ -139,7 +140,7 @@ fn unreadable(source: &Source, name: &str, reason: &str) -> Error {
 fn decode(source: &Source, config: &DatasetConfig, listener: Listener, path: PathBuf) -> Result<Decoded> {
     let mut reader = PictureReader::open(source, listener)?.with_size(config.image_size, config.framing());
     let mut sink = Sink::new(path, listener);
-    let mut facts = Facts { listed: vec![0; source.classes.len()], ..Facts::default() };
+    let mut facts = Facts { listed: vec![0; source.labels()], ..Facts::default() };
     let mut first: Option<(String, ImageShape)> = None;
     let make = |image: Image, encoded: Option<&[u8]>| Ok((fit(image, source, config)?, encoded.is_some()));
     loop {

@@ -3,8 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
+    DatasetConfig, Event, LabelSets, Listener, Source, Split, UnreadableImage,
     cache::{self, Decoded, Facts, Pixels},
+    labels::count_classes,
     reading::{ContentHash, hash_image},
     source::and_more,
     splits::{self, Splits},
@@ -25,8 +26,10 @@ pub struct Dataset {
     pub shape: ImageShape,
     /// See [`Source::mirrors`].
     pub mirrors: bool,
-    /// Labels by image.
+    /// Labels by image: classes, or places in `sets` where there are such.
     pub labels: Vec<u32>,
+    /// See [`Source::sets`].
+    pub sets: Option<LabelSets>,
     /// Names by image, for reports.
     pub names: Vec<String>,
     /// Images of each split, as indices.
@@ -68,7 +71,7 @@ impl Dataset {
         }
         let Facts { labels, given, contents, names, unreadable, .. } = facts;
         let mut splits = splits::assign(&given, &contents, config)?;
-        splits::check_classes(&mut splits, &labels, &source.classes, config)?;
+        splits::check_classes(&mut splits, &labels, source.sets.as_ref(), &source.classes, config)?;
         let Splits { train, validation, test, note, warnings } = splits;
         warnings.into_iter().for_each(|warning| listener(Event::Note(warning)));
         let dataset = Self {
@@ -77,6 +80,7 @@ impl Dataset {
             shape,
             mirrors: source.mirrors,
             labels,
+            sets: source.sets.clone(),
             names,
             train,
             validation,
@@ -134,6 +138,7 @@ impl Dataset {
             shape,
             mirrors: true,
             labels,
+            sets: None,
             train,
             validation,
             test,
@@ -141,6 +146,36 @@ impl Dataset {
             fingerprint: String::new(),
             pixels: Pixels::Memory(pixels),
         };
+        Ok(dataset.with_fingerprint())
+    }
+
+    /// A dataset of images in memory that may show several classes each, or none: `shown` are the classes of each image. See
+    /// [`Dataset::from_images`].
+    ///
+    /// # Errors
+    /// As there.
+    #[allow(clippy::too_many_arguments)] // the parts that a dataset has
+    pub fn from_label_sets(
+        name: impl Into<String>,
+        classes: Vec<String>,
+        shape: ImageShape,
+        pixels: Vec<u8>,
+        shown: Vec<Vec<u32>>,
+        train: Vec<u32>,
+        validation: Vec<u32>,
+        test: Vec<u32>,
+    ) -> Result<Self> {
+        let (name, count) = (name.into(), classes.len());
+        if let Some(class) = shown.iter().flatten().find(|&&class| class as usize >= count) {
+            return Err(Error::invalid(
+                format!("dataset {name}: label {class} is out of range: there are {count} classes"),
+                "",
+            ));
+        }
+        let (sets, labels) = LabelSets::number(shown);
+        let mut dataset =
+            Self::from_images(name, classes, shape, pixels, vec![0; labels.len()], train, validation, test)?;
+        (dataset.labels, dataset.sets) = (labels, Some(sets));
         Ok(dataset.with_fingerprint())
     }
 
@@ -164,12 +199,13 @@ impl Dataset {
                 "measure on data with the model's class names; capitals count",
             ));
         }
-        for label in &mut self.labels {
-            *label = places[*label as usize].unwrap_or_default();
+        let places: Vec<u32> = places.into_iter().flatten().collect();
+        match &mut self.sets {
+            Some(sets) => sets.rename(&places),
+            None => self.labels.iter_mut().for_each(|label| *label = places[*label as usize]),
         }
         self.classes = classes.to_vec();
-        let splits = Split::ALL.map(|split| self.split(split));
-        self.fingerprint = fingerprint(self.shape, &self.classes, &self.labels, &self.contents, splits);
+        self.fingerprint = self.own_fingerprint();
         Ok(())
     }
 
@@ -208,7 +244,7 @@ impl Dataset {
 
     /// Images of each class in a split, by label.
     pub fn class_counts(&self, split: Split) -> Vec<usize> {
-        splits::count_classes(self.split(split), &self.labels, self.classes.len())
+        count_classes(self.split(split), &self.labels, self.sets.as_ref(), self.classes.len())
     }
 
     /// By image, what identifies its content: the first 16 bytes of the SHA-256 of its file, or of its pixels
@@ -221,20 +257,25 @@ impl Dataset {
     pub fn describe(&self) -> String {
         let ImageShape { height, width, channels } = self.shape;
         format!(
-            "{}: {} {} images of {width}×{height} pixels in {} classes; {} to train, {} to validate, {} to test",
+            "{}: {} {} images of {width}×{height} pixels in {} classes{}; {} to train, {} to validate, {} to test",
             self.name,
             self.len(),
             if channels == 1 { "grey" } else { "colour" },
             self.classes.len(),
+            if self.sets.is_some() { ", several at once or none" } else { "" },
             self.train.len(),
             self.validation.len(),
             self.test.len()
         )
     }
 
-    pub(super) fn with_fingerprint(mut self) -> Self {
+    fn own_fingerprint(&self) -> String {
         let splits = Split::ALL.map(|split| self.split(split));
-        self.fingerprint = fingerprint(self.shape, &self.classes, &self.labels, &self.contents, splits);
+        fingerprint(self.shape, &self.classes, self.sets.as_ref(), &self.labels, &self.contents, splits)
+    }
+
+    pub(super) fn with_fingerprint(mut self) -> Self {
+        self.fingerprint = self.own_fingerprint();
         self
     }
 }
@@ -243,6 +284,7 @@ impl Dataset {
 pub(super) fn fingerprint(
     shape: ImageShape,
     classes: &[String],
+    sets: Option<&LabelSets>,
     labels: &[u32],
     contents: &[ContentHash],
     splits: [&[u32]; 3],
@@ -255,6 +297,10 @@ pub(super) fn fingerprint(
     for class in classes {
         digest.update((class.len() as u64).to_le_bytes());
         digest.update(class);
+    }
+    for set in sets.into_iter().flat_map(LabelSets::iter) {
+        digest.update((set.len() as u64).to_le_bytes());
+        set.iter().for_each(|class| digest.update(class.to_le_bytes()));
     }
     for (label, content) in labels.iter().zip(contents) {
         digest.update(label.to_le_bytes());
@@ -269,17 +315,22 @@ pub(super) fn fingerprint(
 
 /// A class of which no file can be read would silently vanish.
 fn check_readable(facts: &Facts, source: &Source, config: &DatasetConfig) -> Result<()> {
-    let mut readable = vec![0u64; source.classes.len()];
-    facts.labels.iter().for_each(|&label| readable[label as usize] += 1);
-    let lost = |label: &usize| readable[*label] == 0 && facts.listed[*label] > 0;
-    let lost: Vec<usize> = (0..readable.len()).filter(lost).collect();
+    let (mut readable, mut listed) = (vec![0u64; source.classes.len()], vec![0u64; source.classes.len()]);
+    let count = |counts: &mut [u64], label: u32, images: u64| {
+        let own = [label];
+        let classes = source.sets.as_ref().map_or(&own[..], |sets| sets.classes_of(label));
+        classes.iter().for_each(|&class| counts[class as usize] += images);
+    };
+    facts.labels.iter().for_each(|&label| count(&mut readable, label, 1));
+    (0..).zip(&facts.listed).for_each(|(label, &images)| count(&mut listed, label, images));
+    let lost: Vec<usize> = (0..readable.len()).filter(|&class| readable[class] == 0 && listed[class] > 0).collect();
     match lost.first() {
         Some(&label) if !config.measures_only() => Err(Error::invalid(
             format!(
                 "no image of class \"{}\"{} can be read: all {} files are broken",
                 source.classes[label],
                 and_more(lost.len()),
-                facts.listed[label]
+                listed[label]
             ),
             "see what is wrong with each file: percept data inspect",
         )),

@@ -43,11 +43,12 @@ pub(super) fn open(root: &Path, config: &DatasetConfig, listener: Listener) -> R
     let folders = listing.folders.iter().filter(|folder| !folder.images.is_empty());
     let (classes, labels) = number_classes(folders.map(|folder| folder.class.clone()));
     let files = listing.into_files(&labels);
-    check_classes(root, &classes, files.iter().map(|file| (file.label, file.split)), config, listener)?;
+    check_classes(root, &classes, None, files.iter().map(|file| (file.label, file.split)), config, listener)?;
     Ok(Source {
         name: name_of(root),
         location: root.display().to_string(),
         classes,
+        sets: None,
         channels: 3,
         identity: identify(root, &files),
         mirrors: true,

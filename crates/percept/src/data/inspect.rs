@@ -11,7 +11,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    DatasetConfig, Event, Listener, Source, Split, UnreadableImage,
+    DatasetConfig, Event, LabelSets, Listener, Source, Split, UnreadableImage,
+    labels::count_classes,
     reading::{ContentHash, PictureReader},
     source::{count as count_of, is_or_are},
     splits::{self, Splits},
@@ -36,6 +37,9 @@ pub struct Inspection {
     pub classes: Vec<ClassCounts>,
     /// Images of all classes by split.
     pub total: ClassCounts,
+    /// Where an image may show several classes, or none: how many it shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub several: Option<Several>,
     /// How the splits came about.
     pub splits: String,
     /// Sizes of the images, where there is one.
@@ -65,6 +69,34 @@ pub struct ClassCounts {
     pub validation: usize,
     /// Images to test on.
     pub test: usize,
+}
+
+/// How many classes the images show.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Several {
+    /// Classes an image, on average.
+    pub mean: f64,
+    /// The most that one shows.
+    pub most: usize,
+    /// Images that show none.
+    pub without: usize,
+    /// Sets of classes that occur.
+    pub sets: usize,
+}
+
+impl Several {
+    fn count(sets: &LabelSets, labels: &[u32]) -> Self {
+        let shown = || labels.iter().map(|&label| sets.classes_of(label).len());
+        let mut distinct = labels.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        Self {
+            mean: shown().sum::<usize>() as f64 / labels.len().max(1) as f64,
+            most: shown().max().unwrap_or(0),
+            without: shown().filter(|&count| count == 0).count(),
+            sets: distinct.len(),
+        }
+    }
 }
 
 /// Heights and widths, `[height, width]`.
@@ -132,17 +164,19 @@ pub fn inspect(config: &DatasetConfig, listener: Listener) -> Result<Inspection>
     let contents: Vec<_> = found.images.iter().map(|image| image.content).collect();
     let labels: Vec<_> = found.images.iter().map(|image| image.label).collect();
     let mut splits = splits::assign(&given, &contents, config)?;
-    let refusal = splits::check_classes(&mut splits, &labels, &source.classes, config).err();
+    let refusal = splits::check_classes(&mut splits, &labels, source.sets.as_ref(), &source.classes, config).err();
     let mut warnings: Vec<String> = refusal.into_iter().map(|error| error.to_string()).collect();
     warnings.append(&mut splits.warnings);
-    let (classes, total) = count(&source.classes, &labels, &splits);
+    let (classes, total) = count(&source, &labels, &splits);
     let places = places(&splits, labels.len());
-    let duplicates = find_duplicates(&found.images, &places, &source.classes);
-    warnings.extend(warn(&classes, &duplicates));
+    let several = source.sets.as_ref().map(|sets| Several::count(sets, &labels));
+    let duplicates = find_duplicates(&found.images, &places, &source);
+    warnings.extend(warn(&classes, several.as_ref(), &duplicates));
     Ok(Inspection {
         images: found.images.len(),
         classes,
         total,
+        several,
         splits: splits.note,
         sizes: measure(&found.images),
         colours: found.colours,
@@ -189,7 +223,7 @@ impl Found {
             for reading in batch {
                 let (name, label) = (reading.name, reading.label);
                 match reading.outcome {
-                    Ok(_) if label as usize >= source.classes.len() => {
+                    Ok(_) if label as usize >= source.labels() => {
                         let classes = source.classes.len();
                         let reason = format!("its label {label} is none of the {classes} classes");
                         found.unreadable.push(UnreadableImage { name, reason });
@@ -221,8 +255,9 @@ fn format_of(encoded: Option<&[u8]>) -> String {
     }
 }
 
-fn count(classes: &[String], labels: &[u32], splits: &Splits) -> (Vec<ClassCounts>, ClassCounts) {
-    let count = |indices: &[u32]| splits::count_classes(indices, labels, classes.len());
+fn count(source: &Source, labels: &[u32], splits: &Splits) -> (Vec<ClassCounts>, ClassCounts) {
+    let Source { classes, sets, .. } = source;
+    let count = |indices: &[u32]| count_classes(indices, labels, sets.as_ref(), classes.len());
     let (train, validation, test) = (count(&splits.train), count(&splits.validation), count(&splits.test));
     let row = |(i, name): (usize, &String)| ClassCounts {
         name: name.clone(),
@@ -263,7 +298,7 @@ fn measure(images: &[Seen]) -> Option<Sizes> {
     Some(Sizes { smallest, median: [median(0), median(1)], largest, uniform })
 }
 
-fn find_duplicates(images: &[Seen], places: &[Option<Split>], classes: &[String]) -> Duplicates {
+fn find_duplicates(images: &[Seen], places: &[Option<Split>], source: &Source) -> Duplicates {
     let mut firsts: HashMap<ContentHash, usize> = HashMap::new();
     let mut pairs = Vec::new();
     for (second, image) in images.iter().enumerate() {
@@ -278,7 +313,11 @@ fn find_duplicates(images: &[Seen], places: &[Option<Split>], classes: &[String]
     let other_label = pairs.iter().filter(disagrees).count();
     let copies = pairs.len();
     pairs.sort_by_key(|pair| (!disagrees(&pair), !crosses(&pair)));
-    let place = |i: usize| (places[i], classes[images[i].label as usize].clone());
+    let name = |label: u32| match &source.sets {
+        Some(sets) => sets.describe(label, &source.classes),
+        None => source.classes[label as usize].clone(),
+    };
+    let place = |i: usize| (places[i], name(images[i].label));
     let describe = |&(a, b): &(usize, usize)| DuplicatePair {
         first: images[a].name.clone(),
         second: images[b].name.clone(),
@@ -288,11 +327,11 @@ fn find_duplicates(images: &[Seen], places: &[Option<Split>], classes: &[String]
     Duplicates { copies, across_splits, other_label, pairs: pairs.iter().take(SHOWN_PAIRS).map(describe).collect() }
 }
 
-fn warn(classes: &[ClassCounts], duplicates: &Duplicates) -> Vec<String> {
+fn warn(classes: &[ClassCounts], several: Option<&Several>, duplicates: &Duplicates) -> Vec<String> {
     const FEW: usize = 20;
     const UNBALANCED: usize = 10;
     let mut warnings = Vec::new();
-    if let [only] = classes {
+    if let ([only], None) = (classes, several) {
         warnings.push(format!("there is one class only, \"{}\": nothing can be learned", only.name));
     }
     let most = classes.iter().max_by_key(|class| class.train);

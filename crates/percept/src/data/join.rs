@@ -36,7 +36,7 @@ impl Dataset {
     pub fn fingerprint_of(&self, classes: &[String]) -> Option<String> {
         let labels = self.labels_among(classes);
         let there = labels.iter().flatten().count();
-        if there != classes.len() {
+        if there != classes.len() || self.sets.is_some() {
             return None;
         }
         let places = (0u32..).zip(&self.labels).filter_map(|(image, &label)| Some((image, labels[label as usize]?)));
@@ -45,7 +45,8 @@ impl Dataset {
         let place_of: HashMap<u32, u32> = images.iter().copied().zip(0..).collect();
         let splits =
             Split::ALL.map(|split| self.split(split).iter().filter_map(|image| place_of.get(image).copied()).collect());
-        Some(fingerprint(self.shape, classes, &labels, &contents, splits.each_ref().map(|split: &Vec<u32>| &split[..])))
+        let splits = splits.each_ref().map(|split: &Vec<u32>| &split[..]);
+        Some(fingerprint(self.shape, classes, None, &labels, &contents, splits))
     }
 
     /// By label, its place among these classes.
@@ -54,7 +55,7 @@ impl Dataset {
         self.classes.iter().map(place).collect()
     }
 
-    /// The images of `first`, then those of `second` that `first` does not hold, labelled in the order of `classes`. Of the
+    /// Images of one class each: those of `first`, then those of `second` that `first` does not hold, labelled in the order of `classes`. Of the
     /// first count only those of the `known` first classes, of the second only those of all.
     ///
     /// # Errors
@@ -139,6 +140,7 @@ impl Dataset {
             classes: classes.to_vec(),
             shape,
             mirrors: first.mirrors && second.mirrors,
+            sets: None,
             labels,
             names,
             train,

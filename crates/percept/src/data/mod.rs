@@ -8,6 +8,7 @@ mod dataset;
 mod folder;
 mod inspect;
 mod join;
+mod labels;
 pub mod named;
 mod parquet;
 mod random;
@@ -25,8 +26,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     cache::default_cache_dir,
     dataset::Dataset,
-    inspect::{ClassCounts, Colours, DuplicatePair, Duplicates, Inspection, Sizes, inspect},
+    inspect::{ClassCounts, Colours, DuplicatePair, Duplicates, Inspection, Several, Sizes, inspect},
     join::Joined,
+    labels::{LabelKind, LabelSets},
     source::{Probe, probe},
 };
 use crate::{
@@ -76,7 +78,7 @@ impl fmt::Display for Split {
 pub struct Sample {
     /// How a message names it: a path relative to the source, or `data_batch_1.bin#17`.
     pub name: String,
-    /// Index into the source's classes.
+    /// Index into the source's classes, or into its [`Source::sets`] of classes where it has such.
     pub label: u32,
     /// The split that it came with, by its own name, if any; what each may be used for is decided later.
     pub split: Option<Split>,
@@ -106,6 +108,8 @@ pub struct Source {
     pub location: String,
     /// Class names by label.
     pub classes: Vec<String>,
+    /// Where an image may show several classes, or none: their sets, by label.
+    pub sets: Option<LabelSets>,
     /// 1 where every picture is grey by nature (digits, Fashion-MNIST), otherwise 3.
     pub channels: usize,
     /// Changes when the files change (names, sizes, times): names the cache of decoded images.
@@ -121,6 +125,11 @@ impl Source {
     /// too, or 1 for grey.
     pub fn show_with_channels(&mut self, channels: usize) {
         self.channels = channels;
+    }
+
+    /// What labels stay below: the number of classes, or of their sets.
+    pub(crate) fn labels(&self) -> usize {
+        self.sets.as_ref().map_or(self.classes.len(), LabelSets::len)
     }
 }
 
@@ -178,6 +187,8 @@ pub struct DatasetConfig {
     pub filter: Filter,
     /// What to do with unreadable files.
     pub bad_images: BadImages,
+    /// Whether classes exclude each other, where it is not to be told from the data.
+    pub labels: Option<LabelKind>,
     /// The part of the training images held out for validation where none came with the data; 0 for none.
     pub validation: f64,
     /// The part of all images held out for the test where none came with the data. With 1 the data is only
@@ -198,6 +209,7 @@ impl DatasetConfig {
             fit: Fit::default(),
             filter: Filter::default(),
             bad_images: BadImages::default(),
+            labels: None,
             validation: 0.1,
             test: 0.1,
             adds: false,

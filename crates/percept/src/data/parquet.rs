@@ -2,6 +2,7 @@
 //! metadata. Labels are read when a source is opened, pictures one at a time when they are wanted.
 
 mod columns;
+mod lists;
 mod rows;
 
 use std::{
@@ -23,7 +24,7 @@ use self::{
     rows::Rows,
 };
 use super::{
-    DatasetConfig, Event, Listener, Source, Split, folder,
+    DatasetConfig, Event, LabelKind, LabelSets, Listener, Source, Split, folder,
     source::{check_classes, name_of, number_classes},
 };
 use crate::{Error, Result, files::hexadecimal};
@@ -114,15 +115,23 @@ pub(super) fn open(
         }
         files = named;
     }
-    let (parts, classes) = list(&files, listener)?;
+    let (parts, classes, sets) = list(&files, config.labels, listener)?;
     let listed = parts.iter().flat_map(|part| part.labels.iter().map(|&label| (label, part.split)));
-    check_classes(location, &classes, listed.filter(|(label, _)| *label != UNLABELLED), config, listener)?;
+    check_classes(
+        location,
+        &classes,
+        sets.as_ref(),
+        listed.filter(|(label, _)| *label != UNLABELLED),
+        config,
+        listener,
+    )?;
     let identity = identify(&files)?;
     let parts = Arc::new(parts);
     Ok(Source {
         name: name_of(location),
         location: location.display().to_string(),
         classes,
+        sets,
         channels: 3,
         identity,
         mirrors: true,
@@ -142,15 +151,82 @@ fn identify(files: &[PathBuf]) -> Result<String> {
     Ok(hexadecimal(&digest.finalize()))
 }
 
-/// Reads every label, and makes numbers of them.
-fn list(files: &[PathBuf], listener: Listener) -> Result<(Vec<Part>, Vec<String>)> {
-    let mut listed = Vec::new();
-    let mut names: Option<Vec<String>> = None;
+/// Reads every label, and makes numbers of them: of classes, or of sets of classes where labels are lists.
+fn list(
+    files: &[PathBuf],
+    kind: Option<LabelKind>,
+    listener: Listener,
+) -> Result<(Vec<Part>, Vec<String>, Option<LabelSets>)> {
+    let mut opened = Vec::new();
     for path in files {
         let reader = open_file(path)?;
         let features = Features::read(reader.metadata().file_metadata());
         let columns = Columns::find(path, reader.metadata().file_metadata(), &features)?;
-        let labels = columns.read_labels(path, &reader)?;
+        opened.push((path, features, columns));
+    }
+    match opened.iter().find(|(.., columns)| columns.has_lists()) {
+        Some((path, ..)) if kind == Some(LabelKind::One) => Err(Error::invalid(
+            format!("the labels of {} are lists, but an image is to have one", path.display()),
+            "leave --labels out, or name a column of one label a row label",
+        )),
+        Some(_) => list_sets(opened, listener),
+        None => list_labels(opened, listener).map(|(parts, classes)| (parts, classes, None)),
+    }
+}
+
+/// A file with what its columns are. It is closed again: there may be more than a process may have open.
+type Opened<'a> = (&'a PathBuf, Features, Columns);
+
+fn list_sets(opened: Vec<Opened>, listener: Listener) -> Result<(Vec<Part>, Vec<String>, Option<LabelSets>)> {
+    let names = opened.iter().find_map(|(_, features, columns)| features.class_names(&columns.label_name));
+    let mut listed = Vec::new();
+    for (path, _, columns) in opened {
+        let lists = columns.read_lists(path, &open_file(path)?)?;
+        listed.push((path, columns, lists));
+    }
+    let classes =
+        names.unwrap_or_else(|| name_classes(listed.iter().flat_map(|(.., lists)| lists.iter().flatten().flatten())));
+    let numbers = classes.iter().cloned().zip(0..).collect();
+    let (mut shown, mut places) = (Vec::new(), Vec::new());
+    for (path, _, lists) in &listed {
+        for (row, list) in lists.iter().enumerate() {
+            let Some(list) = list else {
+                places.push(false);
+                continue;
+            };
+            let own = list.iter().map(|label| label.number(&numbers, classes.len(), path, row));
+            let own = own.collect::<Result<Vec<u32>>>()?;
+            shown.push(own.into_iter().filter(|&label| label != UNLABELLED).collect::<Vec<u32>>());
+            places.push(true);
+        }
+    }
+    let mean = shown.iter().map(Vec::len).sum::<usize>() as f64 / shown.len().max(1) as f64;
+    listener(Event::Note(format!("an image may show several classes: {mean:.2} on average")));
+    let (sets, labels) = LabelSets::number(shown);
+    let (mut labels, mut places) = (labels.into_iter(), places.into_iter());
+    let mut parts = Vec::new();
+    for (path, columns, lists) in listed {
+        let own = places.by_ref().take(lists.len());
+        let labels: Vec<u32> =
+            own.map(|there| if there { labels.next().unwrap_or(UNLABELLED) } else { UNLABELLED }).collect();
+        parts.push(Part { path: path.clone(), name: file_name(path), split: split_of(path), columns, labels });
+    }
+    tell_unlabelled(&parts, listener);
+    Ok((parts, classes, Some(sets)))
+}
+
+fn tell_unlabelled(parts: &[Part], listener: Listener) {
+    let unlabelled = parts.iter().flat_map(|part| &part.labels).filter(|&&label| label == UNLABELLED).count();
+    if unlabelled > 0 {
+        listener(Event::Note(format!("left out {unlabelled} images without a label")));
+    }
+}
+
+fn list_labels(opened: Vec<Opened>, listener: Listener) -> Result<(Vec<Part>, Vec<String>)> {
+    let mut listed = Vec::new();
+    let mut names: Option<Vec<String>> = None;
+    for (path, features, columns) in opened {
+        let labels = columns.read_labels(path, &open_file(path)?)?;
         names = names.or_else(|| features.class_names(&columns.label_name));
         listed.push((path, columns, labels));
     }
@@ -159,18 +235,14 @@ fn list(files: &[PathBuf], listener: Listener) -> Result<(Vec<Part>, Vec<String>
         None => name_classes(listed.iter().flat_map(|(_, _, labels)| labels)),
     };
     let numbers = classes.iter().cloned().zip(0..).collect();
-    let mut unlabelled = 0;
     let mut parts = Vec::new();
     for (path, columns, labels) in listed {
         let name = file_name(path);
         let number = |(row, label): (usize, &Label)| label.number(&numbers, classes.len(), path, row);
         let labels = labels.iter().enumerate().map(number).collect::<Result<Vec<u32>>>()?;
-        unlabelled += labels.iter().filter(|&&label| label == UNLABELLED).count();
         parts.push(Part { path: path.clone(), name, split: split_of(path), columns, labels });
     }
-    if unlabelled > 0 {
-        listener(Event::Note(format!("left out {unlabelled} images without a label")));
-    }
+    tell_unlabelled(&parts, listener);
     Ok((parts, classes))
 }
 

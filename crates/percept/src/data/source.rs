@@ -9,7 +9,10 @@ use std::{
     path::{self, Path},
 };
 
-use super::{DatasetConfig, Event, Listener, Picture, Sample, Source, Split, folder, named, parquet, reading, table};
+use super::{
+    DatasetConfig, Event, LabelKind, LabelSets, Listener, Picture, Sample, Source, Split, folder, named, parquet,
+    reading, table,
+};
 use crate::{Error, Result, image};
 
 impl Source {
@@ -19,6 +22,15 @@ impl Source {
     /// # Errors
     /// When it is neither, or when what is found there cannot be used as labelled images.
     pub fn open(config: &DatasetConfig, listener: Listener) -> Result<Self> {
+        let mut source = Self::find(config, listener)?;
+        // Classes that come one an image need not exclude each other.
+        if config.labels == Some(LabelKind::Several) && source.sets.is_none() {
+            source.sets = Some(LabelSets::of_single(source.classes.len()));
+        }
+        Ok(source)
+    }
+
+    fn find(config: &DatasetConfig, listener: Listener) -> Result<Self> {
         let data = config.data.as_str();
         let path = Path::new(data);
         let is_word = !data.contains(path::is_separator);
@@ -103,20 +115,26 @@ pub(super) fn number_classes(names: impl IntoIterator<Item = String>) -> (Vec<St
 }
 
 /// Refuses what no training can use, before anything is decoded: no image, one class, a class that is measured
-/// but was never learned.
+/// but was never learned. Labels are places in `sets`, where there are such: there one class may be there or not.
 pub(super) fn check_classes(
     location: &Path,
     classes: &[String],
+    sets: Option<&LabelSets>,
     listed: impl Iterator<Item = (u32, Option<Split>)>,
     config: &DatasetConfig,
     listener: Listener,
 ) -> Result<()> {
     let mut counts = vec![[0usize; 4]; classes.len()]; // [train, validation, test, no split]
+    let mut images = 0;
     for (label, split) in listed {
-        counts[label as usize][split.map_or(3, |split| split as usize)] += 1;
+        images += 1;
+        let own = [label];
+        for &class in sets.map_or(&own[..], |sets| sets.classes_of(label)) {
+            counts[class as usize][split.map_or(3, |split| split as usize)] += 1;
+        }
     }
     let place = location.display();
-    if counts.iter().all(|row| row.iter().sum::<usize>() == 0) {
+    if images == 0 {
         return Err(Error::invalid(format!("{place} holds no labelled image"), "check that it is the right path"));
     }
     if config.measures_only() {
@@ -124,9 +142,13 @@ pub(super) fn check_classes(
     }
     let filled: Vec<&String> =
         classes.iter().zip(&counts).filter(|(_, row)| row.iter().any(|&n| n > 0)).map(|(c, _)| c).collect();
-    if let [only] = filled[..]
-        && !config.adds
-    {
+    if filled.is_empty() {
+        return Err(Error::invalid(
+            format!("no image of {place} has a label"),
+            "write down at least for some images what they show",
+        ));
+    }
+    if let ([only], None, false) = (&filled[..], sets, config.adds) {
         return Err(Error::invalid(
             format!("{place} holds one class only, \"{only}\": there is nothing to tell apart"),
             "add a second class; where classes stand deeper in that folder, give the folder right above them",

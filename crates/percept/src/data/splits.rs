@@ -1,7 +1,7 @@
 //! Decides what each image may be used for. What was measured never chose anything: a split that came with the
 //! data is the test, and validation is a part of train, chosen by content and not by chance.
 
-use super::{DatasetConfig, Split, reading::ContentHash, source::and_more};
+use super::{DatasetConfig, LabelSets, Split, labels::count_classes, reading::ContentHash, source::and_more};
 use crate::{Error, Result};
 
 /// Which images belong to which split, as indices, and how that came about.
@@ -137,23 +137,27 @@ fn below(bits: u64, fraction: f64) -> bool {
     (bits as f64) / 2f64.powi(64) < fraction
 }
 
-/// Names the classes that a split leaves without images, and refuses those that it leaves untaught.
+/// Names the classes that a split leaves without images, and refuses those that it leaves untaught. Labels are places in
+/// `sets`, where there are such: among sets that many images share, a rare class that is untaught is but said.
 pub(super) fn check_classes(
     splits: &mut Splits,
     labels: &[u32],
+    sets: Option<&LabelSets>,
     classes: &[String],
     config: &DatasetConfig,
 ) -> Result<()> {
     if config.measures_only() {
         return Ok(());
     }
-    let count = |indices: &[u32]| count_classes(indices, labels, classes.len());
+    let count = |indices: &[u32]| count_classes(indices, labels, sets, classes.len());
     let (train, validation, test) = (count(&splits.train), count(&splits.validation), count(&splits.test));
     let all: Vec<usize> = (0..classes.len()).map(|i| train[i] + validation[i] + test[i]).collect();
     let lacking = |counts: &[usize]| -> Vec<&str> {
         (0..classes.len()).filter(|&i| counts[i] == 0 && all[i] > 0).map(|i| classes[i].as_str()).collect()
     };
-    if let Some(first) = lacking(&train).first() {
+    if let (Some(_), Some(_)) = (sets, lacking(&train).first()) {
+        splits.warnings.push(format!("{} no training image, and cannot be learned", name_some(&lacking(&train))));
+    } else if let Some(first) = lacking(&train).first() {
         return Err(Error::invalid(
             format!(
                 "no training image is left of class \"{first}\"{}: all went to validation or test",
@@ -196,13 +200,4 @@ fn name_some(classes: &[&str]) -> String {
         n if n <= SHOWN => format!("classes {shown} have"),
         n => format!("classes {shown} and {} more have", n - SHOWN),
     }
-}
-
-/// Images of each class among some indices.
-pub(super) fn count_classes(indices: &[u32], labels: &[u32], classes: usize) -> Vec<usize> {
-    let mut counts = vec![0; classes];
-    for &index in indices {
-        counts[labels[index as usize] as usize] += 1;
-    }
-    counts
 }

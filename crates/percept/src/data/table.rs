@@ -1,5 +1,7 @@
 //! A table of files and labels: CSV or TSV, with a header, paths relative to the table.
 
+mod labels;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,24 +10,27 @@ use std::{
 use csv::StringRecord;
 use rayon::prelude::*;
 
+use self::labels::{Form, Line, Said, Understood};
 use super::{
     BadImages, DatasetConfig, Event, Listener, Source, Split,
     folder::{ListedFile, Stamp, identify, serve, stamp},
-    source::{and_more, check_classes, name_of, number_classes},
+    source::{and_more, check_classes, name_of},
 };
 use crate::{Error, Result};
 
 /// Names of columns, the best first; spelled in any capitalisation, with spaces or hyphens for underscores.
 const FILE_COLUMNS: [&str; 9] =
     ["file_name", "filename", "file", "image_path", "filepath", "file_path", "path", "image", "img"];
-const LABEL_COLUMNS: [&str; 5] = ["label", "class", "class_name", "category", "labels"];
+const LABEL_COLUMNS: [&str; 6] = ["label", "class", "class_name", "category", "labels", "tags"];
 const SPLIT_COLUMNS: [&str; 1] = ["split"];
-const LAYOUT: &str = "the first line must name the columns: file_name,label and, if there is one, split";
+const LAYOUT: &str = "the first line must name the columns: file_name,label and, if there is one, split; for several \
+                      labels an image, separate them by |, or give each class a column of 0 and 1";
 
 /// Opens a table of files and labels.
 pub(super) fn open(path: &Path, config: &DatasetConfig, listener: Listener) -> Result<Source> {
-    let rows = read_rows(path)?;
-    let (classes, labels) = number_classes(rows.iter().map(|row| row.class.clone()));
+    let (rows, form) = read_rows(path)?;
+    let lines: Vec<Line> = rows.iter().map(|row| (row.number, row.file.as_str(), &row.said)).collect();
+    let Understood { classes, labels, sets } = form.understand(path, &lines, config.labels, listener)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let located: Vec<_> = rows.par_iter().map(|row| locate(folder, &row.file)).collect();
     let missing: Vec<&Row> =
@@ -34,19 +39,22 @@ pub(super) fn open(path: &Path, config: &DatasetConfig, listener: Listener) -> R
     let files: Vec<ListedFile> = rows
         .iter()
         .zip(located)
-        .map(|(row, (path, stamp))| ListedFile {
+        .zip(labels)
+        .map(|((row, (path, stamp)), label)| ListedFile {
             name: if stamp.is_some() { row.file.clone() } else { format!("{} (row {})", row.file, row.number) },
             path,
-            label: labels[&row.class],
+            label,
             split: row.split,
             stamp: stamp.unwrap_or_default(),
         })
         .collect();
-    check_classes(path, &classes, files.iter().map(|file| (file.label, file.split)), config, listener)?;
+    let listed = files.iter().map(|file| (file.label, file.split));
+    check_classes(path, &classes, sets.as_ref(), listed, config, listener)?;
     Ok(Source {
         name: name_of(path),
         location: path.display().to_string(),
         classes,
+        sets,
         channels: 3,
         identity: identify(path, &files),
         mirrors: true,
@@ -59,11 +67,11 @@ struct Row {
     /// As a spreadsheet counts: the header is row 1.
     number: usize,
     file: String,
-    class: String,
+    said: Said,
     split: Option<Split>,
 }
 
-fn read_rows(path: &Path) -> Result<Vec<Row>> {
+fn read_rows(path: &Path) -> Result<(Vec<Row>, Form)> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let text = decode_text(path, &bytes)?;
     let (columns, delimiter) = Columns::find(path, text)?;
@@ -79,7 +87,7 @@ fn read_rows(path: &Path) -> Result<Vec<Row>> {
     if rows.iter().any(|row| row.split.is_some()) {
         rows.iter_mut().for_each(|row| row.split = row.split.or(Some(Split::Train)));
     }
-    Ok(rows)
+    Ok((rows, columns.form))
 }
 
 /// The text without the mark that some programs put before it.
@@ -98,8 +106,10 @@ fn refuse(path: &Path, row: usize, what: &str, hint: &str) -> Error {
 /// Where the columns stand.
 struct Columns {
     file: usize,
-    label: usize,
+    form: Form,
     split: Option<usize>,
+    /// How many there are.
+    count: usize,
 }
 
 impl Columns {
@@ -108,10 +118,20 @@ impl Columns {
         for delimiter in *b",;\t" {
             let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
             let Ok(header) = reader.headers() else { continue };
+            let own: Vec<String> = header.iter().map(|column| column.trim().to_owned()).collect();
             let header: Vec<String> = header.iter().map(normalise).collect();
             let find = |names: &[&str]| names.iter().find_map(|name| header.iter().position(|column| column == name));
-            if let (Some(file), Some(label)) = (find(&FILE_COLUMNS), find(&LABEL_COLUMNS)) {
-                return Ok((Self { file, label, split: find(&SPLIT_COLUMNS) }, delimiter));
+            let Some(file) = find(&FILE_COLUMNS) else { continue };
+            let (split, count) = (find(&SPLIT_COLUMNS), header.len());
+            let form = find(&LABEL_COLUMNS).map(Form::Names).or_else(|| {
+                let others = own
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(column, name)| *column != file && Some(*column) != split && !name.is_empty());
+                Form::indicators(others.collect(), &reader.records().next()?.ok()?)
+            });
+            if let Some(form) = form {
+                return Ok((Self { file, form, split, count }, delimiter));
             }
         }
         let header: String = text.lines().next().unwrap_or_default().chars().take(100).collect();
@@ -121,13 +141,18 @@ impl Columns {
 
     fn read(&self, path: &Path, number: usize, record: &StringRecord) -> Result<Row> {
         let cell = |column: usize| record.get(column).unwrap_or_default().trim().to_owned();
-        let (file, class) = (cell(self.file), cell(self.label));
+        let file = cell(self.file);
         if file.is_empty() {
             return Err(refuse(path, number, "there is no file name", LAYOUT));
         }
-        if class.is_empty() {
-            return Err(refuse(path, number, &format!("{file} has no label"), "write its class, or remove the row"));
+        let beyond = record.iter().skip(self.count).any(|cell| !cell.trim().is_empty());
+        if beyond && self.form.ends_with(self.count - 1) {
+            let what = format!("it has {} cells, but there are {} columns", record.len(), self.count);
+            let hint =
+                "several labels stand in one cell: separate them by |, as in cat|dog, or put the cell into quotes";
+            return Err(refuse(path, number, &what, hint));
         }
+        let said = self.form.read(path, number, record)?;
         let split = match self.split.map(cell).unwrap_or_default() {
             word if word.is_empty() => None,
             word => Some(Split::from_word(&word).ok_or_else(|| {
@@ -135,7 +160,7 @@ impl Columns {
                 refuse(path, number, &format!("\"{word}\" is not a split"), hint)
             })?),
         };
-        Ok(Row { number, file, class, split })
+        Ok(Row { number, file, said, split })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::{Truth, several};
+
 const BINS: usize = 15;
 /// Fewer images than this say too little.
 const LEAST_IMAGES: usize = 20;
@@ -46,19 +48,27 @@ pub(super) fn reliability(predictions: &[(f64, bool)]) -> (Vec<Bin>, f64) {
     (bins, gap)
 }
 
-/// The temperature that makes the labels likeliest: the loss is convex in its inverse, so thirds are cut off the range
+/// The temperature that makes what images show likeliest: the loss is convex in its inverse, so thirds are cut off the range
 /// until it is small. 1 where there are too few images to say.
-pub fn fit_temperature(logits: &[f32], labels: &[u32], classes: usize) -> f32 {
-    if labels.len() < LEAST_IMAGES || logits.iter().any(|value| !value.is_finite()) {
+pub fn fit_temperature(logits: &[f32], truth: &Truth, classes: usize) -> f32 {
+    if truth.images(classes) < LEAST_IMAGES || logits.iter().any(|value| !value.is_finite()) {
         return 1.0;
     }
     let loss = |inverse: f64| -> f64 {
         let temperature = (1.0 / inverse) as f32;
-        let rows = logits.chunks_exact(classes).zip(labels);
-        rows.map(|(row, &label)| {
-            log_normalizer(row, temperature) - f64::from(row[label as usize]) / f64::from(temperature)
-        })
-        .sum()
+        match truth {
+            Truth::One(labels) => {
+                let rows = logits.chunks_exact(classes).zip(labels);
+                let loss = |(row, &label): (&[f32], &u32)| {
+                    log_normalizer(row, temperature) - f64::from(row[label as usize]) / f64::from(temperature)
+                };
+                rows.map(loss).sum()
+            }
+            Truth::Several(targets) => {
+                let pairs = logits.iter().zip(targets);
+                pairs.map(|(&logit, &target)| several::loss(logit, target > 0.5, temperature)).sum()
+            }
+        }
     };
     let (mut low, mut high) = (RANGE[0].ln(), RANGE[1].ln());
     for _ in 0..40 {
@@ -82,14 +92,19 @@ mod tests {
         for wanted in [0.5f32, 1.0, 3.0] {
             let logits: Vec<f32> = (0..400).flat_map(|_| [3f32.ln() * wanted, 0.0]).collect();
             let labels: Vec<u32> = (0..400).map(|i| u32::from(i % 4 == 3)).collect();
-            let found = fit_temperature(&logits, &labels, 2);
+            let found = fit_temperature(&logits, &Truth::One(labels), 2);
+            assert!((found / wanted - 1.0).abs() < 0.01, "{found} is not {wanted}");
+            // The same odds of a class that is there or not.
+            let logits = vec![3f32.ln() * wanted; 400];
+            let targets = (0..400).map(|i| f32::from(u8::from(i % 4 != 3))).collect();
+            let found = fit_temperature(&logits, &Truth::Several(targets), 1);
             assert!((found / wanted - 1.0).abs() < 0.01, "{found} is not {wanted}");
         }
     }
 
     #[test]
     fn a_few_images_say_nothing() {
-        assert_eq!(fit_temperature(&[1.0, 0.0], &[0], 2), 1.0);
+        assert_eq!(fit_temperature(&[1.0, 0.0], &Truth::One(vec![0]), 2), 1.0);
     }
 
     #[test]

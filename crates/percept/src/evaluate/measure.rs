@@ -7,10 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Evaluation, Scores};
+use super::{Evaluation, Scores, Truth};
 use crate::{
     Error, Result,
-    data::{self, Dataset, DatasetConfig, Source, Split},
+    data::{self, Dataset, DatasetConfig, LabelKind, Source, Split},
     ops::{Answers, Network, Predictor},
     unknown::{Known, auroc},
     weights::{self, ModelCard},
@@ -49,15 +49,10 @@ pub fn logits_and_distances(
     (logits, distances)
 }
 
-/// Labels of some images of a dataset.
-pub fn labels_of(dataset: &Dataset, images: &[u32]) -> Vec<u32> {
-    images.iter().map(|&index| dataset.labels[index as usize]).collect()
-}
-
 /// Measures a network on some images of a dataset.
 pub fn evaluate_split(network: &Network, dataset: &Dataset, images: &[u32]) -> Evaluation {
     let logits = logits_of(&mut network.predictor(), dataset, images);
-    Evaluation::new(&logits, &labels_of(dataset, images), dataset.classes.len(), 1.0)
+    Evaluation::of(&logits, &Truth::of(dataset, images), dataset.classes.len(), 1.0, &[])
 }
 
 /// Where data is looked for and kept.
@@ -132,13 +127,18 @@ pub struct Measured {
 impl Measured {
     /// The figures for a terminal.
     pub fn to_text(&self) -> String {
-        let Evaluation { scores, top1_interval: [low, high], calibration_error, .. } = &self.evaluation;
+        let Evaluation { scores, calibration_error, .. } = &self.evaluation;
+        let [low, high] = self.evaluation.interval();
+        let exact = scores.several.map_or(String::new(), |several| {
+            format!(", F1 {:.2} %, exact match {:.2} %", 100.0 * several.f1_micro, 100.0 * several.exact_match)
+        });
         let top5 = scores.top5.map_or(String::new(), |top5| format!(", top-5 {:.2} %", 100.0 * top5));
         let unknown = self.figures.unknown.as_ref().map_or(String::new(), describe_unknown);
         format!(
-            "{}\naccuracy {:.2} % (95 % interval {:.2} to {:.2}){top5}, loss {:.4}, calibration error {:.4}, {} images\n{unknown}",
+            "{}\n{} {:.2} % (95 % interval {:.2} to {:.2}){top5}{exact}, loss {:.4}, calibration error {:.4}, {} images\n{unknown}",
             self.evaluation.report(&self.classes),
-            100.0 * scores.top1,
+            scores.headline_name(),
+            100.0 * scores.headline(),
             100.0 * low,
             100.0 * high,
             scores.loss,
@@ -194,8 +194,9 @@ pub fn evaluate_model(
     let begin = Instant::now();
     let (logits, distances) = logits_and_distances(&mut predictor, &dataset, images, saved.known.as_ref());
     let images_per_second = images.len() as f64 / begin.elapsed().as_secs_f64();
-    let evaluation =
-        Evaluation::new(&logits, &labels_of(&dataset, images), dataset.classes.len(), saved.card.temperature);
+    let thresholds = saved.card.thresholds.as_deref().unwrap_or_default();
+    let truth = Truth::of(&dataset, images);
+    let evaluation = Evaluation::of(&logits, &truth, dataset.classes.len(), saved.card.temperature, thresholds);
     let unknown = match &saved.known {
         Some(known) => {
             let unseen = unseen.map(|other| {
@@ -243,7 +244,20 @@ fn measure_unseen(known: &Known, predictor: &mut Predictor, other: &Dataset, dis
 /// The data that it was trained on is split as it was then, so that no training image is measured as a test image.
 /// Other data that comes without splits is measured whole.
 fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: data::Listener) -> Result<Dataset> {
-    let (source, mut config) = open_for(card, data, places, listener)?;
+    let (mut source, mut config) = open_for(card, data, places, listener)?;
+    if source.sets.is_some() && card.is_exclusive() {
+        // What looks like several labels may be the name of one class that the model knows.
+        config.labels = Some(LabelKind::One);
+        let again = Source::open(&config, listener).ok();
+        let again = again.filter(|source| source.classes.iter().all(|class| card.classes.contains(class)));
+        source = again.ok_or_else(|| {
+            Error::invalid(
+                format!("the images of {data} show several classes each, but the model names one"),
+                "train a model on several labels an image, or measure on images of one class each",
+            )
+        })?;
+        source.show_with_channels(card.architecture.input.channels);
+    }
     if card.has_learned_from(&source.name) {
         [config.validation, config.test] = card.held_out;
     }
@@ -274,6 +288,7 @@ fn open_for(
         fit: card.fit,
         filter: card.filter,
         test: 1.0,
+        labels: (!card.is_exclusive()).then_some(LabelKind::Several),
         ..DatasetConfig::new(data)
     };
     let mut source = Source::open(&config, listener)?;

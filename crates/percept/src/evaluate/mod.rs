@@ -2,6 +2,10 @@
 
 mod calibration;
 mod measure;
+mod several;
+#[cfg(test)]
+mod several_values;
+mod truth;
 
 use std::fmt::Write;
 
@@ -9,22 +13,48 @@ use serde::{Deserialize, Serialize};
 
 pub use calibration::{Bin, fit_temperature};
 pub use measure::{
-    Figures, Measured, Places, UnknownFigures, UnseenFigures, answers_of, evaluate_model, evaluate_split, labels_of,
+    Figures, Measured, Places, UnknownFigures, UnseenFigures, answers_of, evaluate_model, evaluate_split,
     logits_and_distances, logits_of,
 };
+pub use several::{HALF, SetScores, average_precision, choose_thresholds};
+pub use truth::Truth;
 
 /// The figures of one split, as `--json` prints them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Mean softmax cross-entropy.
+    /// Mean softmax cross-entropy; where an image may show several classes, mean binary cross-entropy over all classes.
     pub loss: f64,
-    /// Share of images whose likeliest class is the right one.
-    pub top1: f64,
+    /// Share of images whose likeliest class is the right one, where classes exclude each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top1: Option<f64>,
     /// Share of images with the right class among the likeliest five, where there are more than five.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top5: Option<f64>,
+    /// Where an image may show several classes.
+    #[serde(flatten)]
+    pub several: Option<SetScores>,
     /// Images measured.
     pub images: usize,
+}
+
+impl Scores {
+    /// The figure that counts: accuracy, or mean average precision where an image may show several classes.
+    pub fn headline(&self) -> f64 {
+        self.several.map_or(self.top1.unwrap_or(0.0), |several| several.mean_average_precision)
+    }
+
+    /// What [`Scores::headline`] is called.
+    pub fn headline_name(&self) -> &'static str {
+        if self.several.is_some() { "mAP" } else { "accuracy" }
+    }
+
+    /// How far it goes by chance: the standard error of a share, or that of the mean average precision.
+    pub fn noise(&self) -> f64 {
+        match (&self.several, self.headline()) {
+            (Some(several), _) => several.error,
+            (None, share) => (share * (1.0 - share) / self.images.max(1) as f64).sqrt(),
+        }
+    }
 }
 
 /// One class's figures.
@@ -38,6 +68,12 @@ pub struct ClassFigures {
     pub f1: f64,
     /// Images of the class.
     pub support: usize,
+    /// How well its probability ranks images, where they may show several classes and some shows this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<f64>,
+    /// The probability from which on an image is said to show it, where they may show several classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
 }
 
 /// Everything that is counted on one split.
@@ -47,19 +83,37 @@ pub struct Evaluation {
     #[serde(flatten)]
     pub scores: Scores,
     /// 95 % interval of the accuracy (Wilson 1927).
-    pub top1_interval: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top1_interval: Option<[f64; 2]>,
     /// Expected calibration error over 15 bins (Guo et al. 2017).
     pub calibration_error: f64,
     /// The bins of the reliability diagram.
     pub bins: Vec<Bin>,
     /// A class's figures each, by label.
     pub classes: Vec<ClassFigures>,
-    /// `[true class][predicted class]`.
+    /// `[true class][predicted class]`; empty where classes do not exclude each other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<usize>>,
 }
 
 impl Evaluation {
-    /// Counts everything. `logits` is `[images, classes]`; probabilities are taken at `temperature`. An image whose
+    /// Counts everything, whatever images show; see [`Evaluation::new`] and [`Evaluation::of_sets`].
+    pub fn of(logits: &[f32], truth: &Truth, classes: usize, temperature: f32, thresholds: &[f32]) -> Self {
+        match truth {
+            Truth::One(labels) => Self::new(logits, labels, classes, temperature),
+            Truth::Several(targets) => Self::of_sets(logits, targets, classes, temperature, thresholds),
+        }
+    }
+
+    /// 95 % interval of the figure that counts.
+    pub fn interval(&self) -> [f64; 2] {
+        self.top1_interval.unwrap_or_else(|| {
+            let (middle, half) = (self.scores.headline(), Z * self.scores.noise());
+            [(middle - half).max(0.0), (middle + half).min(1.0)]
+        })
+    }
+
+    /// Counts everything where classes exclude each other. `logits` is `[images, classes]`; probabilities are taken at `temperature`. An image whose
     /// logits hold NaN counts as wrong.
     pub fn new(logits: &[f32], labels: &[u32], classes: usize, temperature: f32) -> Self {
         let mut confusion = vec![vec![0usize; classes]; classes];
@@ -87,11 +141,12 @@ impl Evaluation {
         Self {
             scores: Scores {
                 loss: loss / count,
-                top1: right as f64 / count,
+                top1: Some(right as f64 / count),
                 top5: (classes > 5).then(|| among_five as f64 / count),
+                several: None,
                 images,
             },
-            top1_interval: wilson(right, images),
+            top1_interval: Some(wilson(right, images)),
             calibration_error,
             bins,
             classes: (0..classes).map(|class| class_figures(&confusion, class)).collect(),
@@ -101,6 +156,9 @@ impl Evaluation {
 
     /// Precision, recall and F1 a class and on average, laid out as scikit-learn's `classification_report` does.
     pub fn report(&self, names: &[String]) -> String {
+        if let Some(scores) = &self.scores.several {
+            return self.report_of_sets(names, scores);
+        }
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("weighted avg".len());
         let mut text =
             format!("{:>width$} {:>10} {:>9} {:>9} {:>9}\n\n", "", "precision", "recall", "f1-score", "support");
@@ -121,7 +179,7 @@ impl Evaluation {
         };
         let (even, weighted) = (mean(&|_| 1.0), mean(&|class| class.support as f64));
         let mut averages =
-            format!("\n{:>width$} {:>10} {:>9} {:>9.2} {total:>9}\n", "accuracy", "", "", self.scores.top1);
+            format!("\n{:>width$} {:>10} {:>9} {:>9.2} {total:>9}\n", "accuracy", "", "", self.scores.headline());
         for (name, [precision, recall, f1]) in [("macro avg", even), ("weighted avg", weighted)] {
             _ = writeln!(averages, "{name:>width$} {precision:>10.2} {recall:>9.2} {f1:>9.2} {total:>9}");
         }
@@ -150,15 +208,24 @@ fn class_figures(confusion: &[Vec<usize>], class: usize) -> ClassFigures {
     // As scikit-learn with zero_division=0.
     let share = |of: usize| if of == 0 { 0.0 } else { right as f64 / of as f64 };
     let f1 = if support + called == 0 { 0.0 } else { 2.0 * right as f64 / (support + called) as f64 };
-    ClassFigures { precision: share(called), recall: share(support), f1, support }
+    ClassFigures {
+        precision: share(called),
+        recall: share(support),
+        f1,
+        support,
+        average_precision: None,
+        threshold: None,
+    }
 }
+
+/// Deviations of a normal distribution within which 95 % of it lie.
+const Z: f64 = 1.959_963_984_540_054;
 
 /// Wilson's score interval at 95 % for `right` of `images`.
 fn wilson(right: usize, images: usize) -> [f64; 2] {
     if images == 0 {
         return [0.0, 1.0];
     }
-    const Z: f64 = 1.959_963_984_540_054;
     let (n, p) = (images as f64, right as f64 / images as f64);
     let middle = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
@@ -178,7 +245,7 @@ mod tests {
     #[test]
     fn figures_are_those_counted_by_hand() {
         let found = evaluation();
-        assert_eq!(found.scores.top1, 4.0 / 6.0);
+        assert_eq!(found.scores.top1, Some(4.0 / 6.0));
         assert_eq!(found.confusion, [[1, 1, 0], [0, 1, 1], [0, 0, 2]]);
         assert_eq!((found.classes[2].precision, found.classes[2].recall), (2.0 / 3.0, 1.0));
         assert_eq!(found.confused(5), [(0, 1, 1), (1, 2, 1)]);
@@ -204,7 +271,7 @@ weighted avg       0.72      0.67      0.66         6
     #[test]
     fn not_a_number_counts_as_wrong() {
         let found = Evaluation::new(&[f32::NAN, 0.0, 0.0, 1.0], &[0, 1], 2, 1.0);
-        assert_eq!(found.scores.top1, 0.5);
+        assert_eq!(found.scores.top1, Some(0.5));
     }
 
     #[test]

@@ -61,16 +61,20 @@ struct Saved {
 pub struct LossConfig {
     /// Share of the target spread over all classes.
     pub label_smoothing: f32,
-    /// A weight for each class.
+    /// A weight for each class; where they are independent, for images that show it alone.
     pub class_weights: Option<Vec<f32>>,
+    /// Whether classes are independent of each other: targets are then shares of each, from 0 to 1, and the gradient is
+    /// that of the sum of the classes' binary cross-entropies, so that it does not shrink as classes become more.
+    pub independent: bool,
 }
 
 /// What one forward and backward pass found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepOutcome {
-    /// Mean loss of the batch.
+    /// Mean loss of the batch; the mean over classes, too, where they are independent.
     pub loss: f64,
-    /// Images whose largest logit is the (heaviest) target.
+    /// Images whose largest logit is the (heaviest) target; where classes are independent, those of which every logit is on
+    /// its target's side.
     pub correct: usize,
 }
 
@@ -114,7 +118,8 @@ impl Network {
     /// added to what was there if `accumulate`.
     ///
     /// # Panics
-    /// If `images` and `targets` do not hold whole images of the same number.
+    /// If `images` and `targets` do not hold whole images of the same number, or if classes are independent and targets are
+    /// labels.
     pub fn learn(
         &mut self,
         images: &[u8],
@@ -153,19 +158,39 @@ impl Network {
         let classes = self.graph.classes();
         self.forward(images, batch, true);
         let logits = self.take_logits();
-        let correct = count_correct(&logits, &targets, classes);
         let mut gradient = self.pool.take(batch * classes);
         let mut losses = self.pool.take(batch);
-        let mean = kernels::softmax_cross_entropy(
-            batch,
-            classes,
-            &logits,
-            targets,
-            loss.label_smoothing,
-            loss.class_weights.as_deref(),
-            &mut losses,
-            &mut gradient,
-        );
+        let (smoothing, weights) = (loss.label_smoothing, loss.class_weights.as_deref());
+        let (mean, correct) = match targets {
+            Targets::Probabilities(targets) if loss.independent => {
+                let sum = kernels::sigmoid_cross_entropy(
+                    batch,
+                    classes,
+                    &logits,
+                    targets,
+                    smoothing,
+                    weights,
+                    &mut losses,
+                    &mut gradient,
+                );
+                (sum / classes as f64, count_matching(&logits, targets, classes))
+            }
+            _ => {
+                assert!(!loss.independent, "independent classes have a target each");
+                let correct = count_correct(&logits, &targets, classes);
+                let mean = kernels::softmax_cross_entropy(
+                    batch,
+                    classes,
+                    &logits,
+                    targets,
+                    smoothing,
+                    weights,
+                    &mut losses,
+                    &mut gradient,
+                );
+                (mean, correct)
+            }
+        };
         if share != 1.0 {
             kernels::scale(&mut gradient, share);
         }
@@ -205,10 +230,23 @@ fn count_correct(logits: &[f32], targets: &Targets, classes: usize) -> usize {
     logits.chunks_exact(classes).enumerate().filter(|&pair| matches(pair)).count()
 }
 
-/// Probabilities of logits `[images, classes]` divided by a temperature, in their place.
-pub fn calibrated_softmax(logits: &mut [f32], classes: usize, temperature: f32) {
+/// Images of which every class that is there, and no other, has a logit above 0.
+fn count_matching(logits: &[f32], targets: &[f32], classes: usize) -> usize {
+    let rows = logits.chunks_exact(classes).zip(targets.chunks_exact(classes));
+    let matches = |(logits, targets): &(&[f32], &[f32])| {
+        logits.iter().zip(*targets).all(|(&logit, &target)| (logit > 0.0) == (target > 0.5))
+    };
+    rows.filter(matches).count()
+}
+
+/// Probabilities of logits `[images, classes]` divided by a temperature, in their place: those of a row sum to 1 if its
+/// classes exclude each other; otherwise each class has one of its own.
+pub fn probabilities(logits: &mut [f32], classes: usize, temperature: f32, exclusive: bool) {
     kernels::scale(logits, 1.0 / temperature);
-    kernels::softmax(logits.len() / classes, classes, logits);
+    match exclusive {
+        true => kernels::softmax(logits.len() / classes, classes, logits),
+        false => kernels::sigmoid(logits),
+    }
 }
 
 /// Index of the largest value, the first of equals.

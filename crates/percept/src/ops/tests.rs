@@ -94,7 +94,7 @@ fn images(network: &Network, count: usize) -> Vec<u8> {
 }
 
 fn loss_config() -> LossConfig {
-    LossConfig { label_smoothing: 0.1, class_weights: Some(vec![1.0, 0.5, 2.0]) }
+    LossConfig { label_smoothing: 0.1, class_weights: Some(vec![1.0, 0.5, 2.0]), independent: false }
 }
 
 fn loss(network: &mut Network, images: &[u8]) -> f64 {

@@ -77,7 +77,7 @@ pub(super) fn table(report: &Report, split: &str, evaluation: &Evaluation) -> Ma
 }
 
 fn row(report: &Report, evaluation: &Evaluation, class: usize, weak: bool) -> Markup {
-    let ClassFigures { precision, recall, f1, support } = evaluation.classes[class];
+    let ClassFigures { precision, recall, f1, support, .. } = evaluation.classes[class];
     let others = evaluation.confusion[class].iter().enumerate().filter(|&(other, &times)| other != class && times > 0);
     let other = others.min_by_key(|&(other, &times)| (Reverse(times), other));
     html! {

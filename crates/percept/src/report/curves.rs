@@ -34,9 +34,12 @@ pub(super) fn loss(history: &[HistoryRow]) -> Drawing {
 }
 
 pub(super) fn accuracy(history: &[HistoryRow]) -> Drawing {
-    let training = history.iter().map(|row| (row.epoch, Some(100.0 * row.train_top1)));
-    let validation = history.iter().map(|row| (row.epoch, row.validation_top1.map(|top1| 100.0 * top1)));
-    training_and_validation("Accuracy, %", training, validation)
+    // In training only whole answers are counted: that is no mean average precision.
+    let is_accuracy = |row: &HistoryRow| row.validation_map.is_none();
+    let training = history.iter().map(|row| (row.epoch, is_accuracy(row).then_some(100.0 * row.train_top1)));
+    let validation = history.iter().map(|row| (row.epoch, row.validation_headline().map(|value| 100.0 * value)));
+    let title = if history.iter().all(is_accuracy) { "Accuracy, %" } else { "mAP, %" };
+    training_and_validation(title, training, validation)
 }
 
 /// `rates` are pairs of epoch and learning rate.

@@ -7,6 +7,7 @@ mod gallery;
 mod page;
 mod reliability;
 mod scores;
+mod several;
 mod svg;
 mod templates;
 #[cfg(test)]
@@ -32,14 +33,14 @@ pub struct Shown {
     pub name: String,
 }
 
-/// The accuracy on one split.
+/// The figure that counts, on one split.
 pub struct Accuracy {
     /// `training`, `validation` or `test`.
     pub split: &'static str,
     /// What the split was used for.
     pub purpose: &'static str,
-    /// Share of right answers.
-    pub top1: f64,
+    /// Share of right answers, or mean average precision.
+    pub value: f64,
     /// Its 95 % interval, of the split whose figure is reported.
     pub interval: Option<[f64; 2]>,
     /// Images measured.
@@ -74,6 +75,8 @@ pub struct Unknown {
 pub struct Report {
     /// Model and data.
     pub title: String,
+    /// What the figure that counts is called: `accuracy`, or `mAP` where images may show several classes.
+    pub figure: &'static str,
     /// One a split that was measured.
     pub accuracies: Vec<Accuracy>,
     /// Further figures, in order: label and value.
@@ -136,7 +139,7 @@ pub fn render(report: &Report) -> Rendered {
 fn plots(report: &Report) -> Vec<Picture> {
     let mut plots = Vec::new();
     if !report.accuracies.is_empty() {
-        plots.push(("scores.svg", scores::bars(&report.accuracies)));
+        plots.push(("scores.svg", scores::bars(&report.accuracies, report.figure)));
     }
     if !report.history.is_empty() {
         plots.push(("accuracy.svg", curves::accuracy(&report.history)));
@@ -145,7 +148,9 @@ fn plots(report: &Report) -> Vec<Picture> {
     if !report.learning_rates.is_empty() {
         plots.push(("learning-rate.svg", curves::learning_rate(&report.learning_rates)));
     }
-    if let Some((_, evaluation)) = &report.measured {
+    if let Some((_, evaluation)) = &report.measured
+        && !evaluation.confusion.is_empty()
+    {
         plots.push(("confusion.svg", confusion::matrix(evaluation, &report.classes)));
     }
     match (&report.calibration, &report.measured) {

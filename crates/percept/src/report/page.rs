@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Picture, Report, Shown, classes, confusion::SHOWN_CLASSES, gallery, words};
+use super::{Picture, Report, Shown, classes, confusion::SHOWN_CLASSES, gallery, several, words};
 
 const STYLE: &str = include_str!("style.css");
 /// Whatever a name may smuggle in, a browser loads and runs nothing.
@@ -30,7 +30,7 @@ pub(super) fn html(report: &Report, pictures: &[Picture]) -> String {
             body { main {
                 h1 { (report.title) }
                 @if let Some(headline) = report.accuracies.iter().find(|accuracy| accuracy.interval.is_some()) {
-                    p.headline { b { (words::percent(headline.top1)) } (headline.split) " accuracy" }
+                    p.headline { b { (words::percent(headline.value)) } (headline.split) " " (report.figure) }
                 }
                 nav { @for section in &sections { a href={ "#" (section.anchor) } { (section.title) } } }
                 (summary(report, pictures))
@@ -62,16 +62,20 @@ fn sections(report: &Report, pictures: &[Picture]) -> Vec<Section> {
             }
             div.cards[!many] {
                 div.card.matrix.many[many] { (plot(pictures, "confusion.svg")) }
-                (classes::confused(report, evaluation))
+                @if !evaluation.confusion.is_empty() { (classes::confused(report, evaluation)) }
             }
         };
-        add(true, "confusion", "Confusion", confusion);
-        add(true, "classes", "Classes", classes::table(report, split, evaluation));
+        add(!evaluation.confusion.is_empty(), "confusion", "Confusion", confusion);
+        let table = match &evaluation.scores.several {
+            Some(scores) => several::table(report, split, evaluation, scores),
+            None => classes::table(report, split, evaluation),
+        };
+        add(true, "classes", "Classes", table);
         let explained = report.mistakes.iter().any(|shown| shown.overlay.is_some());
         let mistakes = html! {
             p { "The " (split) " images that were wrong with the highest confidence. Look here for labels that are wrong, and for what \
                 the training images lack." @if explained {
-                " Beside each: what in it spoke for the wrong answer, the brighter the more."
+                " Beside each: what in it spoke for the class in question, the brighter the more."
             } }
             (figures(&report.mistakes))
         };
@@ -101,7 +105,8 @@ fn sections(report: &Report, pictures: &[Picture]) -> Vec<Section> {
 }
 
 fn summary(report: &Report, pictures: &[Picture]) -> Markup {
-    let said = [words::certainty(&report.accuracies), words::overfitting(&report.accuracies)];
+    let figure = report.figure;
+    let said = [words::certainty(&report.accuracies, figure), words::overfitting(&report.accuracies, figure)];
     html! {
         @if !report.accuracies.is_empty() {
             div.cards {

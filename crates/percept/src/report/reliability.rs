@@ -10,7 +10,11 @@ const LARGEST_DOT: f64 = 9.0;
 
 /// One line a measurement, with its name. The size of a dot goes by the images in its bin.
 pub(super) fn diagram(lines: &[(&str, &Evaluation)]) -> Drawing {
-    let mut drawing = Drawing::new("Reliability: accuracy by confidence", PHONE, TOP + SIDE + 46.0);
+    // Where images may show several classes, every class of an image has an answer.
+    let several = lines.iter().any(|(_, evaluation)| evaluation.scores.several.is_some());
+    let [across, upwards] = if several { ["probability", "share that is there"] } else { ["confidence", "accuracy"] };
+    let [answers, right] = if several { ["classes", "there"] } else { ["images", "right"] };
+    let mut drawing = Drawing::new(format!("Reliability: {upwards} by {across}"), PHONE, TOP + SIDE + 46.0);
     let x = |share: f64| LEFT + share * SIDE;
     let y = |share: f64| TOP + (1.0 - share) * SIDE;
     for level in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
@@ -27,8 +31,8 @@ pub(super) fn diagram(lines: &[(&str, &Evaluation)]) -> Drawing {
         x(1.0),
         y(1.0)
     ));
-    drawing.text(x(0.5), y(0.0) + 38.0, Anchor::Middle, 12.0, "confidence, %");
-    drawing.upwards(14.0, y(0.5), Anchor::Middle, 12.0, "accuracy, %");
+    drawing.text(x(0.5), y(0.0) + 38.0, Anchor::Middle, 12.0, &format!("{across}, %"));
+    drawing.upwards(14.0, y(0.5), Anchor::Middle, 12.0, &format!("{upwards}, %"));
     let colours: &[&str] = if lines.len() > 1 { &[ORANGE, BLUE] } else { &[BLUE] };
     let named: Vec<_> = lines.iter().zip(colours).map(|((name, _), colour)| (*name, *colour)).collect();
     drawing.legend(8.0, 20.0, &named);
@@ -39,8 +43,8 @@ pub(super) fn diagram(lines: &[(&str, &Evaluation)]) -> Drawing {
         drawing.line(&points, colour);
         for (bin, (x, y)) in bins.iter().zip(points) {
             let radius = (LARGEST_DOT * (bin.images as f64 / fullest).sqrt()).max(1.5);
-            let (sure, right) = (100.0 * bin.confidence, 100.0 * bin.accuracy);
-            let says = format!("{} images, {sure:.1} % sure on average, {right:.1} % right", bin.images);
+            let (sure, share) = (100.0 * bin.confidence, 100.0 * bin.accuracy);
+            let says = format!("{} {answers}, {sure:.1} % sure on average, {share:.1} % {right}", bin.images);
             drawing.dot(x, y, radius, colour, &says);
         }
     }

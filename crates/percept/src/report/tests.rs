@@ -20,6 +20,7 @@ fn row(epoch: f64, loss: f64) -> HistoryRow {
         validation_loss: Some(1.0),
         validation_top1: Some(0.4),
         validation_top5: None,
+        validation_map: None,
         learning_rate: 0.1,
     }
 }
@@ -36,9 +37,10 @@ fn evaluation(classes: usize) -> Evaluation {
 
 fn full(names: &[String]) -> Report {
     let evaluation = || evaluation(names.len());
-    let accuracy = |split, interval| Accuracy { split, purpose: "a purpose", top1: 0.5, interval, images: 10 };
+    let accuracy = |split, interval| Accuracy { split, purpose: "a purpose", value: 0.5, interval, images: 10 };
     Report {
         title: format!("cnn on {EVIL}"),
+        figure: "accuracy",
         accuracies: vec![accuracy("training", None), accuracy("test", Some([0.3, 0.7]))],
         facts: vec![("steps".into(), "10".into())],
         remarks: vec!["A remark.".into()],
@@ -175,4 +177,27 @@ fn many_classes_stay_small() {
 #[test]
 fn the_same_report_has_the_same_bytes() {
     assert_eq!(render(&full(&names(5))).html, render(&full(&names(5))).html);
+}
+
+#[test]
+fn several_classes_an_image_have_thresholds_and_no_confusion() {
+    let targets: Vec<f32> = (0..30).map(|place| f32::from(u8::from(place % 2 == 0 || place % 5 == 0))).collect();
+    let logits: Vec<f32> = (0..30).map(|place| (place * 7 % 11) as f32 - 5.0).collect();
+    let evaluation = || Evaluation::of_sets(&logits, &targets, 3, 1.0, &[0.5, 0.321, 0.5]);
+    let report = Report {
+        figure: "mAP",
+        history: vec![HistoryRow { validation_top1: None, validation_map: Some([0.4, 0.1]), ..row(1.0, 1.0) }],
+        kept: Some(HistoryRow { validation_top1: None, validation_map: Some([0.4, 0.1]), ..row(1.0, 1.0) }),
+        measured: Some(("test".into(), evaluation())),
+        calibration: Some(Calibration { temperature: 1.5, before: evaluation(), after: evaluation() }),
+        ..full(&names(3))
+    };
+    let Rendered { html, pictures } = render(&report);
+    assert!(!has_section(&html, "Confusion") && pictures.iter().all(|(name, _)| *name != "confusion.svg"));
+    for said in
+        ["32.1\u{a0}%", "test mAP", "validation mAP 40.0\u{a0}%", "(exact match)", "average precision", "mAP by split"]
+    {
+        assert!(html.contains(said), "{said}");
+    }
+    pictures.iter().for_each(|(_, svg)| assert_well_formed(svg));
 }

@@ -10,24 +10,24 @@ use crate::{
 const FEW: usize = 1_000;
 
 /// Whether the model knows its training images better than others.
-pub(super) fn overfitting(accuracies: &[Accuracy]) -> Option<String> {
+pub(super) fn overfitting(accuracies: &[Accuracy], figure: &str) -> Option<String> {
     let training = accuracies.iter().find(|accuracy| accuracy.split == "training")?;
     let measured = accuracies.iter().find(|accuracy| accuracy.interval.is_some())?;
-    let ([low, high], gap) = (measured.interval?, training.top1 - measured.top1);
+    let ([low, high], gap) = (measured.interval?, training.value - measured.value);
     let split = measured.split;
     let both = format!(
-        "Training accuracy is {}, {split} accuracy {}: a gap of {}",
-        percent(training.top1),
-        percent(measured.top1),
+        "Training {figure} is {}, {split} {figure} {}: a gap of {}",
+        percent(training.value),
+        percent(measured.value),
         points(gap)
     );
     Some(if gap <= 0.0 {
         format!(
-            "Training accuracy ({}) is no higher than {split} accuracy ({}): no sign of overfitting.",
-            percent(training.top1),
-            percent(measured.top1)
+            "Training {figure} ({}) is no higher than {split} {figure} ({}): no sign of overfitting.",
+            percent(training.value),
+            percent(measured.value)
         )
-    } else if (low..=high).contains(&training.top1) {
+    } else if (low..=high).contains(&training.value) {
         format!("{both}, which chance alone may make among {} images: no clear sign of overfitting.", measured.images)
     } else if gap < 0.05 {
         format!("{both}. That gap is overfitting, and it is small: what was learned mostly holds for new images.")
@@ -39,8 +39,8 @@ pub(super) fn overfitting(accuracies: &[Accuracy]) -> Option<String> {
     })
 }
 
-/// How far the measured accuracy can be trusted.
-pub(super) fn certainty(accuracies: &[Accuracy]) -> Option<String> {
+/// How far the measured figure can be trusted.
+pub(super) fn certainty(accuracies: &[Accuracy], figure: &str) -> Option<String> {
     let measured = accuracies.iter().find(|accuracy| accuracy.interval.is_some())?;
     let ([low, high], split) = (measured.interval?, measured.split);
     let chose = match split {
@@ -52,7 +52,7 @@ pub(super) fn certainty(accuracies: &[Accuracy]) -> Option<String> {
         _ => "",
     };
     Some(format!(
-        "Measured on {} {split} images. For images of this kind in general, the 95 % interval of the accuracy is {} to \
+        "Measured on {} {split} images. For images of this kind in general, the 95 % interval of the {figure} is {} to \
          {}.{few}{chose}",
         measured.images,
         percent(low),
@@ -63,22 +63,30 @@ pub(super) fn certainty(accuracies: &[Accuracy]) -> Option<String> {
 /// Which weights were kept.
 pub(super) fn kept(row: Option<&HistoryRow>) -> Option<String> {
     let row = row?;
+    let figure = row.headline_name();
     Some(format!(
-        "The weights that were kept are those of epoch {:.1}: validation accuracy {}, loss {:.4}. Accuracy decides where \
+        "The weights that were kept are those of epoch {:.1}: validation {figure} {}, loss {:.4}. {} decides where \
          it differs by more than its standard error; below that it is luck, and the loss decides.",
         row.epoch,
-        percent(row.validation_top1?),
-        row.validation_loss?
+        percent(row.validation_headline()?),
+        row.validation_loss?,
+        capital(figure)
     ))
 }
 
 /// What the temperature did, whichever way it went.
 pub(super) fn calibration(fit: Option<&Calibration>, measured: Option<(&str, &Evaluation)>) -> Vec<String> {
-    let mut sentences = vec![
-        "A probability is calibrated when, of all answers given with 70 %, 70 % are right: on the dashed line. The \
-         expected calibration error is the mean distance from that line. The larger a dot, the more images."
-            .to_string(),
-    ];
+    let several = fit.map(|fit| &fit.after).or(measured.map(|(_, evaluation)| evaluation));
+    let several = several.is_some_and(|evaluation| evaluation.scores.several.is_some());
+    let when = match several {
+        false => "of all answers given with 70 %, 70 % are right",
+        true => "of all classes given 70 %, 70 % are there",
+    };
+    let mut sentences = vec![format!(
+        "A probability is calibrated when, {when}: on the dashed line. The \
+         expected calibration error is the mean distance from that line. The larger a dot, the more {}.",
+        if several { "answers" } else { "images" }
+    )];
     match fit {
         Some(Calibration { temperature, before, after }) => sentences.push(format!(
             "A temperature of {temperature:.3}, by which logits are divided, was fitted, between 0.05 and 20, to make the \
@@ -117,6 +125,14 @@ fn moved(from: f64, to: f64, what: &str, show: impl Fn(f64) -> String) -> String
         true => format!("{what} stayed at {after}"),
         false if to > from => format!("{what} rose from {before} to {after}"),
         false => format!("{what} fell from {before} to {after}"),
+    }
+}
+
+/// A figure's name at the beginning of a sentence.
+pub(super) fn capital(figure: &str) -> String {
+    match figure.strip_prefix('a') {
+        Some(rest) => format!("A{rest}"),
+        None => figure.into(),
     }
 }
 
@@ -164,18 +180,18 @@ mod tests {
     use super::*;
 
     fn accuracies(training: f64, test: f64) -> [Accuracy; 2] {
-        let of = |split, top1, interval| Accuracy { split, purpose: "", top1, interval, images: 400 };
+        let of = |split, value, interval| Accuracy { split, purpose: "", value, interval, images: 400 };
         [of("training", training, None), of("test", test, Some([test - 0.03, test + 0.03]))]
     }
 
     #[test]
     fn a_gap_is_named_as_what_it_is() {
-        let said = |training, test| overfitting(&accuracies(training, test)).expect("both are there");
+        let said = |training, test| overfitting(&accuracies(training, test), "accuracy").expect("both are there");
         assert!(said(0.99, 0.80).contains("a gap of 19.0 percentage points. That gap is overfitting: the model"));
         assert!(said(0.84, 0.80).contains("it is small"));
         assert!(said(0.82, 0.80).contains("chance alone"));
         assert!(said(0.79, 0.80).contains("no higher"));
-        assert!(overfitting(&accuracies(0.9, 0.8)[..1]).is_none());
+        assert!(overfitting(&accuracies(0.9, 0.8)[..1], "accuracy").is_none());
     }
 
     #[test]
@@ -211,6 +227,7 @@ mod tests {
             validation_loss: loss,
             validation_top1: top1,
             validation_top5: None,
+            validation_map: None,
             learning_rate: 0.1,
         };
         let said = kept(Some(&row(2.0, Some(0.7), Some(0.9)))).expect("there is one");

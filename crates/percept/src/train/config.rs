@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::{BadImages, augment::Augmentation, batches::Sampling},
+    data::{BadImages, LabelKind, augment::Augmentation, batches::Sampling},
     image::{Filter, Fit, Views},
 };
 
@@ -110,6 +110,7 @@ pub struct TrainOptions {
     pub fit: Option<Fit>,
     pub filter: Option<Filter>,
     pub bad_images: Option<BadImages>,
+    pub labels: Option<LabelKind>,
     pub validation: Option<f64>,
     pub test: Option<f64>,
     pub model: Option<String>,
@@ -182,6 +183,8 @@ pub struct TrainConfig {
     pub filter: Filter,
     /// What to do with unreadable files.
     pub bad_images: BadImages,
+    /// Whether classes exclude each other.
+    pub labels: LabelKind,
     /// Share of the training images held out to choose by, where the data has no validation split of its own.
     pub validation: f64,
     /// Share of all images held out to measure by, where the data has no test split of its own.
@@ -301,6 +304,7 @@ impl TrainOptions {
             fit: self.fit.unwrap_or_default(),
             filter: self.filter.or(facts.pretrained.map(|weights| weights.filter)).unwrap_or_default(),
             bad_images: self.bad_images.unwrap_or_default(),
+            labels: facts.labels,
             validation: self.validation.unwrap_or(facts.validation),
             test: self.test.unwrap_or(defaults::TEST),
             model: facts.model.to_string(),
@@ -467,6 +471,7 @@ mod tests {
     fn a_new_plan_goes_on_from_where_the_old_one_was() {
         let facts = Facts {
             model: "cnn",
+            labels: LabelKind::One,
             convolutional: true,
             image_size: [32, 32],
             channels: 3,

@@ -2,7 +2,7 @@
 
 use super::config::{OptimizerKind, Schedule};
 use crate::{
-    data::{augment::Augmentation, batches::Sampling},
+    data::{LabelKind, augment::Augmentation, batches::Sampling},
     image::ImageShape,
     weights::pretrained::Pretrained,
 };
@@ -20,6 +20,8 @@ pub const FALSE_REJECTION: f64 = 0.05;
 pub struct Facts<'a> {
     /// The model's name.
     pub model: &'a str,
+    /// Whether classes exclude each other.
+    pub labels: LabelKind,
     /// Whether it has convolutions.
     pub convolutional: bool,
     /// Height and width.
@@ -84,6 +86,10 @@ pub fn rates(optimizer: OptimizerKind) -> Rates {
 /// plain gradient descent on images as they are.
 pub fn defaults(facts: &Facts, sampling: Sampling) -> Defaults {
     let defaults = of_model(facts);
+    // Smoothed towards one half, rare classes would seem likelier than they are, and thresholds guard against
+    // overconfidence already.
+    let label_smoothing = if facts.labels == LabelKind::Several { 0.0 } else { defaults.label_smoothing };
+    let defaults = Defaults { label_smoothing, ..defaults };
     match sampling {
         Sampling::EpochShuffle => defaults,
         Sampling::WithReplacement => Defaults {

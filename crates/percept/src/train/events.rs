@@ -33,7 +33,7 @@ pub enum Event {
         step: u64,
         /// Mean loss of its batch, before the update.
         loss: f64,
-        /// Share of its batch that was right, before the update.
+        /// Share of its batch that was right, before the update; where images may show several classes, right in all.
         top1: f64,
     },
     /// A backbone looks at images: views so far, and in all.
@@ -61,14 +61,29 @@ pub struct HistoryRow {
     pub seconds: f64,
     /// Mean loss over the training batches since the last row.
     pub train_loss: f64,
-    /// Share of those images that were right, as augmented.
+    /// Share of those images that were right, as augmented; where they may show several classes, right in all of them.
     pub train_top1: f64,
     /// Loss on validation, where there is one.
     pub validation_loss: Option<f64>,
-    /// Accuracy on validation.
+    /// Accuracy on validation, where classes exclude each other.
     pub validation_top1: Option<f64>,
     /// Share of validation images with the right class among the first five.
     pub validation_top5: Option<f64>,
+    /// Mean average precision on validation, and its standard error, where images may show several classes.
+    #[serde(default)]
+    pub validation_map: Option<[f64; 2]>,
     /// The learning rate of the last step.
     pub learning_rate: f64,
+}
+
+impl HistoryRow {
+    /// The figure that counts on validation: accuracy, or mean average precision where images may show several classes.
+    pub fn validation_headline(&self) -> Option<f64> {
+        self.validation_top1.or(self.validation_map.map(|[value, _]| value))
+    }
+
+    /// What [`HistoryRow::validation_headline`] is called.
+    pub fn headline_name(&self) -> &'static str {
+        if self.validation_map.is_some() { "mAP" } else { "accuracy" }
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{self, Dataset, DatasetConfig, Joined, Source, Split},
-    evaluate::{Evaluation, Scores, labels_of, logits_of},
+    evaluate::{Evaluation, Scores, Truth, logits_of},
     files::hexadecimal,
     image::Fit,
     model::{Graph, Parameters},
@@ -93,6 +93,9 @@ impl Extension {
         let bytes = fs::read(&location).map_err(Error::io("read", &location))?;
         let parent = weights::parse(&bytes, &location)?;
         let file = hexadecimal(&Sha256::digest(&bytes));
+        if !parent.card.is_exclusive() {
+            return Err(several_labels(path.display()));
+        }
         if let Some(recorded) = options.parent.as_ref().filter(|&recorded| *recorded != file) {
             return Err(Error::invalid(
                 format!(
@@ -171,6 +174,14 @@ impl Extension {
             options.stage = Some(1);
         }
         Ok(())
+    }
+
+    /// Refuses images that show several classes each.
+    ///
+    /// # Errors
+    /// Such images.
+    pub fn refuse_several(&self, source: &Source) -> Result<()> {
+        if source.sets.is_some() { Err(several_labels(&source.name)) } else { Ok(()) }
     }
 
     pub fn old_classes(&self) -> OldClasses {
@@ -264,8 +275,8 @@ impl Extension {
             let SavedModel { graph, parameters, card, .. } = &self.parent;
             let mut predictor = Predictor::new(graph.clone(), parameters.clone()).with_views(card.views);
             let logits = logits_of(&mut predictor, &dataset, &self.old_test);
-            let labels = labels_of(&dataset, &self.old_test);
-            self.before = Some(Evaluation::new(&logits, &labels, count, card.temperature).scores);
+            let truth = Truth::of(&dataset, &self.old_test);
+            self.before = Some(Evaluation::of(&logits, &truth, count, card.temperature, &[]).scores);
         }
         Ok(dataset)
     }
@@ -334,7 +345,8 @@ impl Extension {
         let rows = dataset.test.iter().zip(test_logits.chunks_exact(classes));
         let old = rows.filter(|(image, _)| self.old_test.binary_search(image).is_ok());
         let logits: Vec<f32> = old.flat_map(|(_, row)| row).copied().collect();
-        let after = Evaluation::new(&logits, &labels_of(dataset, &self.old_test), classes, temperature).scores;
+        let truth = Truth::of(dataset, &self.old_test);
+        let after = Evaluation::of(&logits, &truth, classes, temperature, &[]).scores;
         Extended {
             from: self.path.clone(),
             added: self.added.clone(),
@@ -486,4 +498,11 @@ fn reopen(
         Some(found) if found == card.fingerprint || validation.is_some() => Ok(dataset),
         _ => Err(format!("{} is not what it was then", options.data)),
     }
+}
+
+fn several_labels(what: impl Display) -> Error {
+    Error::invalid(
+        format!("{what} has several labels an image, which --extend cannot add to yet"),
+        "train a new model on the old and the new images together: percept train DATA",
+    )
 }

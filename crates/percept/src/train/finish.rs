@@ -12,6 +12,7 @@ use super::{
     events::{Event, Listener},
     extend::{Extended, Extension},
     finetune::{Held, StageOne},
+    mistakes::mistakes,
     prepare::spread,
     rejection::{self, Sample},
     run::architecture,
@@ -20,12 +21,11 @@ use super::{
 use crate::{
     Error, Result,
     data::{Dataset, Split},
-    evaluate::{Evaluation, Scores, answers_of, fit_temperature, labels_of, logits_and_distances},
-    explain::{Explanation, overlay},
+    evaluate::{Evaluation, Scores, Truth, answers_of, choose_thresholds, fit_temperature, logits_and_distances},
     files,
     image::Image,
     model::draw::thousands,
-    ops::{Explainer, Predictor, calibrated_softmax},
+    ops::Predictor,
     recall::Recall,
     report::{self, Accuracy, Calibration, Report, Shown, Unknown, weight_templates},
     unknown::Known,
@@ -35,8 +35,8 @@ use crate::{
 /// Training images that are measured at the end, at most: enough to see the gap to the test.
 pub(super) const TRAIN_SAMPLE: usize = 2_000;
 /// Pictures in a gallery of the report.
-const SHOWN: usize = 24;
-/// A gap between training and test accuracy that is worth a word.
+pub(super) const SHOWN: usize = 24;
+/// A gap between training and test figures that is worth a word.
 const GAP: f64 = 0.05;
 /// Points of the learning rate's curve.
 const RATES: u64 = 300;
@@ -44,10 +44,25 @@ const RATES: u64 = 300;
 /// Figures on the training images.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trained {
-    /// Mean softmax cross-entropy.
+    /// As that of [`Scores`].
     pub loss: f64,
-    /// Share of right answers.
-    pub top1: f64,
+    /// Share of right answers, where classes exclude each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top1: Option<f64>,
+    /// Mean average precision, where an image may show several classes.
+    #[serde(rename = "mAP", skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
+}
+
+impl Trained {
+    fn of(scores: &Scores) -> Self {
+        let mean_average_precision = scores.several.map(|several| several.mean_average_precision);
+        Self { loss: scores.loss, top1: scores.top1, mean_average_precision }
+    }
+
+    fn headline(&self) -> f64 {
+        self.top1.or(self.mean_average_precision).unwrap_or(0.0)
+    }
 }
 
 /// The final figures, as `--json` prints them.
@@ -126,7 +141,7 @@ pub(super) fn finish(
     // Folded once: the parameters stay as they are from here on.
     let mut predictor = session.network.predictor().with_views(session.config.views);
     let (logits, mut seen) = look(&mut predictor, dataset, &sample);
-    let train = Evaluation::new(&logits, &seen.labels, classes, 1.0);
+    let train = Evaluation::of(&logits, &Truth::of(dataset, &sample), classes, 1.0, &[]);
     let (by_folds, drawn) = stage_one.map_or_else(Default::default, |found| (Some(found.held), found.drawn));
     // Folds can stand in where the features have learned from no image here.
     let is_fair = session.config.stage == 1 && extension.is_none_or(Extension::folds_judge);
@@ -137,7 +152,7 @@ pub(super) fn finish(
         Some(held) => (held, None),
         None => {
             let (logits, sample) = look(&mut predictor, dataset, &dataset.validation);
-            (Held { logits, labels: sample.labels.clone() }, Some(sample))
+            (Held { logits, truth: Truth::of(dataset, &dataset.validation) }, Some(sample))
         }
     };
     let own_recall = recall(dataset, &mut seen, held_sample.as_mut(), extension, session.config.seed);
@@ -150,27 +165,33 @@ pub(super) fn finish(
     };
     drop((seen, held_sample));
     let known = fitted.as_ref().map(|fitted| &fitted.known);
-    let validation = Evaluation::new(&held.logits, &held.labels, classes, 1.0);
     // What stands in for old classes is calibrated with the others, and never measured.
-    let (all_logits, all_labels) =
-        ([&held.logits[..], &drawn.logits].concat(), [&held.labels[..], &drawn.labels].concat());
-    let temperature = fit_temperature(&all_logits, &all_labels, classes);
-    let calibrated = Evaluation::new(&held.logits, &held.labels, classes, temperature);
+    let all_logits = [&held.logits[..], &drawn.logits].concat();
+    let temperature = fit_temperature(&all_logits, &held.truth.followed_by(&drawn.truth), classes);
+    let thresholds = match &held.truth {
+        Truth::One(_) => None,
+        Truth::Several(targets) => Some(choose_thresholds(&held.logits, targets, classes, temperature)),
+    };
+    let measure = |logits: &[f32], truth: &Truth, temperature: f32| {
+        Evaluation::of(logits, truth, classes, temperature, thresholds.as_deref().unwrap_or_default())
+    };
+    let [validation, calibrated] = [1.0, temperature].map(|t| measure(&held.logits, &held.truth, t));
     let (test_logits, distances) = logits_and_distances(&mut predictor, dataset, &dataset.test, known);
     let rejected = known.filter(|_| !dataset.test.is_empty()).map(|known| known.share_unknown(&distances));
-    let test = Evaluation::new(&test_logits, &labels_of(dataset, &dataset.test), classes, temperature);
-    let (has_validation, has_test) = (!held.labels.is_empty(), !dataset.test.is_empty());
+    let test = measure(&test_logits, &Truth::of(dataset, &dataset.test), temperature);
+    let (has_validation, has_test) = (!held.logits.is_empty(), !dataset.test.is_empty());
 
     let mut outcome = TrainOutcome {
         interrupted: false,
-        train: Some(Trained { loss: train.scores.loss, top1: train.scores.top1 }),
+        train: Some(Trained::of(&train.scores)),
         validation: has_validation.then(|| calibrated.scores.clone()),
         test: has_test.then(|| test.scores.clone()),
         extended: extension.map(|extension| extension.outcome(dataset, &test_logits, temperature)),
         ..TrainOutcome::interrupted(run, &session)
     };
-    let parent = extension.map(Extension::origin);
-    save_model(&session, run, temperature, &outcome, parent, known, own_recall.as_ref())?;
+    let (parent, reading) =
+        (extension.map(Extension::origin), Reading { temperature, thresholds: thresholds.as_deref() });
+    save_model(&session, run, &reading, &outcome, parent, known, own_recall.as_ref())?;
     let unknown = fitted.as_ref().map(|fitted| Unknown {
         false_rejection: session.config.false_rejection,
         auroc_of_left_out_classes: fitted.auroc,
@@ -189,6 +210,7 @@ pub(super) fn finish(
     }
     let report = Report {
         title: format!("{} on {}", outcome.model, outcome.data),
+        figure: train.scores.headline_name(),
         accuracies: accuracies(&outcome, sample.len(), evaluation),
         facts: facts(&session, &outcome, started),
         remarks: [vec![format!("{}.", dataset.splits_note)], extension.map_or_else(Vec::new, Extension::remarks)]
@@ -206,7 +228,7 @@ pub(super) fn finish(
             before: validation,
             after: calibrated.clone(),
         }),
-        mistakes: mistakes(&session, images, logits, temperature),
+        mistakes: mistakes(&session, images, logits, &reading),
         templates: templates(&session),
         samples: batch_as_seen(&mut session)?,
     };
@@ -233,14 +255,24 @@ pub(super) fn finish(
     Ok(outcome)
 }
 
-/// Logits, features and labels of some images.
+/// How logits are read.
+pub(super) struct Reading<'a> {
+    /// What divides them.
+    pub temperature: f32,
+    /// Where classes do not exclude each other, the probability from which on each is said to be there.
+    pub thresholds: Option<&'a [f32]>,
+}
+
+/// Logits, features and labels of some images. Images that may show several classes count as of one kind, since what they
+/// show together is seldom twice the same.
 fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> (Vec<f32>, Sample) {
     let (mut logits, mut features) = (Vec::new(), Vec::new());
     answers_of(predictor, dataset, images, |answers| {
         logits.extend(answers.logits);
         features.extend(answers.features);
     });
-    (logits, Sample { features, labels: labels_of(dataset, images) })
+    let label = |&image: &u32| if dataset.sets.is_some() { 0 } else { dataset.labels[image as usize] };
+    (logits, Sample { features, labels: images.iter().map(label).collect() })
 }
 
 /// What the model file is to keep of its classes. Where old ones are held by what their model kept, features drawn from that
@@ -252,6 +284,10 @@ fn recall(
     extension: Option<&Extension>,
     seed: u64,
 ) -> Option<Recall> {
+    // Nothing is kept of classes that do not exclude each other: they cannot be extended.
+    if dataset.sets.is_some() {
+        return None;
+    }
     let counts = dataset.class_counts(Split::Train);
     let Some(old) = extension.and_then(Extension::recall) else {
         let fitted = Recall::fit(&seen.features, &seen.labels, &counts)?;
@@ -276,7 +312,7 @@ fn recall(
 fn save_model(
     session: &Session,
     run: &Path,
-    temperature: f32,
+    reading: &Reading,
     outcome: &TrainOutcome,
     parent: Option<Parent>,
     known: Option<&Known>,
@@ -286,7 +322,7 @@ fn save_model(
     let architecture = architecture(dataset, config.hidden, config.preprocess);
     let card = ModelCard {
         views: config.views,
-        temperature,
+        temperature: reading.temperature,
         data: dataset.name.clone(),
         fingerprint: dataset.fingerprint.clone(),
         held_out: [config.validation, config.test],
@@ -297,14 +333,26 @@ fn save_model(
         filter: config.filter,
         ..ModelCard::new(&config.model, architecture, dataset.classes.clone(), config.fit)
     };
+    let card = match reading.thresholds {
+        Some(thresholds) => card.with_thresholds(thresholds.to_vec()),
+        None => card,
+    };
     let (graph, parameters) = (session.network.graph(), &session.network.parameters);
     weights::save(&run.join(weights::MODEL_FILE), &card, graph, parameters, known, recall)
 }
 
 fn write_history(session: &Session, run: &Path) -> Result<()> {
-    let mut text = String::from("epoch,seconds,train/loss,train/top1,val/loss,val/top1,val/top5,lr\n");
+    let several = session.dataset.sets.is_some();
+    let mut text = String::from(match several {
+        false => "epoch,seconds,train/loss,train/top1,val/loss,val/top1,val/top5,lr\n",
+        true => "epoch,seconds,train/loss,train/exact_match,val/loss,val/mAP,val/mAP_error,lr\n",
+    });
     let cell = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
     for row in &session.progress.history {
+        let [figure, other] = match several {
+            false => [row.validation_top1, row.validation_top5],
+            true => [0, 1].map(|place| row.validation_map.map(|both| both[place])),
+        };
         text += &format!(
             "{:.4},{:.3},{:.6},{:.6},{},{},{},{:e}\n",
             row.epoch,
@@ -312,8 +360,8 @@ fn write_history(session: &Session, run: &Path) -> Result<()> {
             row.train_loss,
             row.train_top1,
             cell(row.validation_loss),
-            cell(row.validation_top1),
-            cell(row.validation_top5),
+            cell(figure),
+            cell(other),
             row.learning_rate
         );
     }
@@ -322,18 +370,19 @@ fn write_history(session: &Session, run: &Path) -> Result<()> {
 
 fn accuracies(outcome: &TrainOutcome, taken: usize, measured: Option<&Evaluation>) -> Vec<Accuracy> {
     let mut accuracies = Vec::new();
-    let mut add = |split, purpose, top1, images, interval| {
-        accuracies.push(Accuracy { split, purpose, top1, interval, images });
+    let mut add = |split, purpose, value, images, interval| {
+        accuracies.push(Accuracy { split, purpose, value, interval, images });
     };
-    let interval = measured.map(|evaluation| evaluation.top1_interval);
-    if let Some(Trained { top1, .. }) = outcome.train {
-        add("training", "learned from", top1, taken, None);
+    let interval = measured.map(Evaluation::interval);
+    if let Some(trained) = &outcome.train {
+        add("training", "learned from", trained.headline(), taken, None);
     }
-    if let Some(Scores { top1, images, .. }) = outcome.validation {
-        add("validation", "used to choose the weights", top1, images, interval.filter(|_| outcome.test.is_none()));
+    if let Some(scores) = &outcome.validation {
+        let interval = interval.filter(|_| outcome.test.is_none());
+        add("validation", "used to choose the weights", scores.headline(), scores.images, interval);
     }
-    if let Some(Scores { top1, images, .. }) = outcome.test {
-        add("test", "measured once, at the end", top1, images, interval);
+    if let Some(scores) = &outcome.test {
+        add("test", "measured once, at the end", scores.headline(), scores.images, interval);
     }
     accuracies
 }
@@ -342,9 +391,14 @@ fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(St
     let graph = session.network.graph();
     let mut facts = Vec::new();
     let mut add = |label: &str, value: String| facts.push((label.to_string(), value));
-    if let Some(Scores { loss, top5, .. }) = outcome.test {
+    if let Some(Scores { loss, top5, several, .. }) = outcome.test {
         if let Some(top5) = top5 {
             add("test top-5", format!("{:.2} %", 100.0 * top5));
+        }
+        if let Some(several) = several {
+            add("test F1, micro", format!("{:.2} %", 100.0 * several.f1_micro));
+            add("test F1, macro", format!("{:.2} %", 100.0 * several.f1_macro));
+            add("test exact match", format!("{:.2} %", 100.0 * several.exact_match));
         }
         add("test loss", format!("{loss:.4}"));
     }
@@ -355,8 +409,8 @@ fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(St
         add("extends", from.display().to_string());
         add("old classes held by", format!("their {old_classes}"));
         if let (Some(before), Some(after)) = (before, after) {
-            add("old classes, before", format!("{:.2} % of {} test images", 100.0 * before.top1, before.images));
-            add("old classes, after", format!("{:.2} %", 100.0 * after.top1));
+            add("old classes, before", format!("{:.2} % of {} test images", 100.0 * before.headline(), before.images));
+            add("old classes, after", format!("{:.2} %", 100.0 * after.headline()));
         }
     }
     add("total time", format!("{:.1} s", started.elapsed().as_secs_f64()));
@@ -374,12 +428,12 @@ fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(St
 /// A word where the model knows its training images much better than new ones.
 fn overfitting(outcome: &TrainOutcome) -> Option<String> {
     let (train, test) = (outcome.train.as_ref()?, outcome.test.as_ref()?);
-    let gap = train.top1 - test.top1;
+    let (gap, figure) = (train.headline() - test.headline(), test.headline_name());
     (gap > GAP).then(|| {
         format!(
-            "training accuracy {:.1} % is {:.1} points above test accuracy: the model knows its training images better \
+            "training {figure} {:.1} % is {:.1} points above test {figure}: the model knows its training images better \
              than the world (overfitting); more images, augmentation or weight decay narrow the gap",
-            100.0 * train.top1,
+            100.0 * train.headline(),
             100.0 * gap
         )
     })
@@ -413,39 +467,6 @@ fn learning_rates(session: &Session) -> Vec<(f64, f64)> {
     steps.map(|step| ((step + 1) as f64 * epochs, config.learning_rate_at(step))).collect()
 }
 
-/// The surest wrong answers, and what spoke for them.
-fn mistakes(session: &Session, images: &[u32], logits: &[f32], temperature: f32) -> Vec<Shown> {
-    let dataset = session.dataset;
-    let classes = dataset.classes.len();
-    let mut probabilities = logits.to_vec();
-    calibrated_softmax(&mut probabilities, classes, temperature);
-    let mut wrong: Vec<(f32, u32, usize)> = images
-        .iter()
-        .zip(probabilities.chunks_exact(classes))
-        .filter_map(|(&image, row)| {
-            let predicted = crate::ops::largest(row);
-            (predicted != dataset.labels[image as usize] as usize).then(|| (row[predicted], image, predicted))
-        })
-        .collect();
-    wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    wrong.truncate(SHOWN);
-    let mut explainer = Explainer::new(session.network.graph().clone(), session.network.parameters.clone());
-    let shown = |(probability, place, predicted): (f32, u32, usize)| {
-        let image = Image { shape: dataset.shape, pixels: dataset.image(place as usize).to_vec() };
-        let explanation = Explanation::new(&mut explainer, &image, Some(predicted));
-        let whole = [0.0, 0.0, dataset.shape.width as f64, dataset.shape.height as f64];
-        let label = &dataset.classes[dataset.labels[place as usize] as usize];
-        let called = &dataset.classes[predicted];
-        Shown {
-            overlay: Some(overlay(&image, whole, &explanation)),
-            image,
-            caption: format!("{label}, taken for {called} ({:.0}\u{a0}%)", 100.0 * probability),
-            name: dataset.names[place as usize].clone(),
-        }
-    };
-    wrong.into_iter().map(shown).collect()
-}
-
 /// The weights of a linear model, per class.
 fn templates(session: &Session) -> Vec<Shown> {
     let graph = session.network.graph();
@@ -461,13 +482,17 @@ fn templates(session: &Session) -> Vec<Shown> {
 fn batch_as_seen(session: &mut Session) -> Result<Vec<Shown>> {
     let batch = session.fill(0)?;
     let dataset = batch.0;
+    let name = |label: u32| match &dataset.sets {
+        Some(sets) => sets.describe(label, &dataset.classes),
+        None => dataset.classes[label as usize].clone(),
+    };
     let shown = batch.1.pixels.chunks_exact(dataset.shape.len()).zip(&batch.1.labels).take(SHOWN);
     Ok(shown
         .map(|(pixels, &label)| Shown {
             image: Image { shape: dataset.shape, pixels: pixels.to_vec() },
             overlay: None,
-            caption: dataset.classes[label as usize].clone(),
-            name: dataset.classes[label as usize].clone(),
+            caption: name(label),
+            name: name(label),
         })
         .collect())
 }

@@ -7,6 +7,7 @@ mod events;
 mod extend;
 mod finetune;
 mod finish;
+mod mistakes;
 mod optimizer;
 mod prepare;
 mod rejection;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::{self, Dataset, DatasetConfig, Source, Split},
+    data::{self, Dataset, DatasetConfig, LabelKind, Source, Split},
     files,
     model::{self, Graph, ModelConfig, Parameters, fold},
     ops::Network,
@@ -79,12 +79,15 @@ pub fn train(
     wanted.data_dir.clone_from(&options.data_dir);
     wanted.fit = options.fit.unwrap_or_default();
     wanted.bad_images = options.bad_images.unwrap_or_default();
+    wanted.labels = options.labels;
     wanted.test = options.test.unwrap_or(defaults::TEST);
-
     wanted.adds = extension.is_some();
 
     let tell_data = |event| listener(Event::Data(event));
     let mut source = Source::open(&wanted, &tell_data)?;
+    if let Some(extension) = &extension {
+        extension.refuse_several(&source)?;
+    }
     let beside = extension.as_ref().map_or(0, Extension::training_images);
     let Choice { model, image_size, pretrained, stage, notes, validation } = choose(&options, &source, beside)?;
     wanted.image_size = Some(image_size);
@@ -113,6 +116,7 @@ pub fn train(
     let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
     let facts = Facts {
         model: &model,
+        labels: if dataset.sets.is_some() { LabelKind::Several } else { LabelKind::One },
         convolutional: graph.is_convolutional(),
         image_size,
         channels: dataset.shape.channels,
@@ -232,7 +236,8 @@ fn begin(
     };
     let mut counts = dataset.class_counts(Split::Train);
     counts.iter_mut().zip(recall.map(Recall::counts).unwrap_or_default()).for_each(|(count, more)| *count += more);
-    let weights = session::class_weights(config, &counts);
+    let images = dataset.train.len() + recall.map_or(0, |recall| recall.counts().iter().sum());
+    let weights = session::class_weights(config, &counts, images);
     let mut found =
         finetune::stage_one(&graph, &mut parameters, dataset, config, weights, recall, cache, stop, listener)?;
     if let Some(found) = found.as_mut().filter(|_| dataset.validation.is_empty() && !folds_judge) {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{
-        Dataset, Split,
+        Dataset, LabelKind, Split,
         augment::Moment,
         batches::{Batch, Images, Sampler},
     },
@@ -226,17 +226,19 @@ impl<'a> Session<'a> {
     /// Opens the history with what stage 1 of fine-tuning found: stage 2 has to be better, or it is what stays.
     pub fn note_stage_one(&mut self, found: &StageOne) {
         let held = &found.held;
-        let scores = Evaluation::new(&held.logits, &held.labels, self.dataset.classes.len(), 1.0).scores;
-        let scores = Some(scores).filter(|_| !held.labels.is_empty());
+        let scores = held.evaluate(self.dataset.classes.len()).scores;
+        let scores = Some(scores).filter(|_| !held.logits.is_empty());
+        let several = scores.as_ref().and_then(|scores| scores.several);
         self.progress.history.push(HistoryRow {
             epoch: 0.0,
             step: 0,
             seconds: 0.0,
             train_loss: found.loss,
-            train_top1: found.top1,
+            train_top1: found.right,
             validation_loss: scores.as_ref().map(|scores| scores.loss),
-            validation_top1: scores.as_ref().map(|scores| scores.top1),
-            validation_top5: scores.and_then(|scores| scores.top5),
+            validation_top1: scores.as_ref().and_then(|scores| scores.top1),
+            validation_top5: scores.as_ref().and_then(|scores| scores.top5),
+            validation_map: several.map(|several| [several.mean_average_precision, several.error]),
             learning_rate: 0.0,
         });
         if !self.dataset.validation.is_empty() {
@@ -277,12 +279,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Labels or settings out of range.
     pub fn fill(&mut self, step: u64) -> Result<(&Dataset, &Batch)> {
-        let images = Images {
-            shape: self.dataset.shape,
-            pixels: self.dataset.pixels(),
-            labels: &self.dataset.labels,
-            classes: self.dataset.classes.len(),
-        };
+        let images = Images::of(self.dataset);
         let moment = Moment { seed: self.config.seed, epoch: self.sampler.epoch_of(step), step };
         self.batch.fill(&images, self.sampler.batch(step), &self.config.augmentation, moment)?;
         Ok((self.dataset, &self.batch))
@@ -339,9 +336,10 @@ impl<'a> Session<'a> {
             false => Some(self.evaluate(&self.dataset.validation)),
         };
         if let Some(Evaluation { scores, .. }) = &validation {
-            let figures = |row: &HistoryRow| Some([row.validation_top1?, row.validation_loss?]);
-            let best = self.progress.best.and_then(|best| self.progress.history.get(best)).and_then(figures);
-            if best.is_none_or(|best| is_better([scores.top1, scores.loss], best, scores.images)) {
+            let figures = |row: &HistoryRow| Some([row.validation_headline()?, row.validation_loss?]);
+            let best = self.progress.best.and_then(|best| self.progress.history.get(best));
+            let noise = best.map_or(0.0, |row| row.noise(scores.images));
+            if best.and_then(figures).is_none_or(|best| is_better([scores.headline(), scores.loss], best, noise)) {
                 self.progress.best = Some(self.progress.history.len());
                 self.progress.stale = 0;
                 self.best = Some(self.average.as_ref().unwrap_or(&self.network.parameters).clone());
@@ -360,8 +358,9 @@ impl<'a> Session<'a> {
             train_loss: self.progress.loss_sum / seen,
             train_top1: self.progress.correct as f64 / seen,
             validation_loss: scores.map(|s| s.loss),
-            validation_top1: scores.map(|s| s.top1),
+            validation_top1: scores.and_then(|s| s.top1),
             validation_top5: scores.and_then(|s| s.top5),
+            validation_map: scores.and_then(|s| s.several).map(|s| [s.mean_average_precision, s.error]),
             learning_rate: self.config.learning_rate_at(step.max(1) - 1),
         };
         self.progress.history.push(row);
@@ -413,11 +412,20 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether `[top1, loss]` on so many validation images is better. Accuracy decides where it differs by more than its
-/// standard error, `sqrt(p (1 - p) / n)`; below that it is luck, and the loss, which is less noisy, decides.
-fn is_better([top1, loss]: [f64; 2], [best_top1, best_loss]: [f64; 2], images: usize) -> bool {
-    let noise = (best_top1 * (1.0 - best_top1) / images.max(1) as f64).sqrt();
-    if (top1 - best_top1).abs() > noise { top1 > best_top1 } else { loss < best_loss }
+/// Whether accuracy, or mean average precision, and loss on validation are better. The first decides where it differs by more
+/// than its standard error, `noise`; below that it is luck, and the loss, which is less noisy, decides.
+fn is_better([figure, loss]: [f64; 2], [best, best_loss]: [f64; 2], noise: f64) -> bool {
+    if (figure - best).abs() > noise { figure > best } else { loss < best_loss }
+}
+
+impl HistoryRow {
+    /// The standard error of its figure on so many validation images: of a share p it is `sqrt(p (1 - p) / n)`.
+    fn noise(&self, images: usize) -> f64 {
+        match (self.validation_map, self.validation_top1) {
+            (Some([_, error]), _) => error,
+            (None, share) => share.map_or(0.0, |p| (p * (1.0 - p) / images.max(1) as f64).sqrt()),
+        }
+    }
 }
 
 fn slices(numbers: &Parameters) -> Vec<&[f32]> {
@@ -434,30 +442,54 @@ fn optimizer_config(config: &TrainConfig) -> OptimizerConfig {
     }
 }
 
-/// A weight for each class, where they are to count equally.
-pub(super) fn class_weights(config: &TrainConfig, counts: &[usize]) -> Option<Vec<f32>> {
+/// A weight for each class, where they are to count equally. Where they are independent it is that of images that show it,
+/// so that these count as much as those that do not. `counts` are images of each class, of `images` in all.
+pub(super) fn class_weights(config: &TrainConfig, counts: &[usize], images: usize) -> Option<Vec<f32>> {
     (config.class_weights == ClassWeights::Balanced).then(|| {
-        let total = counts.iter().sum::<usize>() as f32;
-        counts.iter().map(|&count| total / (counts.len() * count.max(1)) as f32).collect()
+        let total = images as f32;
+        let weight = |count: f32| match config.labels {
+            LabelKind::One => total / (counts.len() as f32 * count),
+            LabelKind::Several => ((total - count) / count).max(1.0 / total),
+        };
+        counts.iter().map(|&count| weight(count.max(1) as f32)).collect()
     })
 }
 
 fn loss_config(config: &TrainConfig, dataset: &Dataset) -> LossConfig {
     let counts = dataset.class_counts(Split::Train);
-    LossConfig { label_smoothing: config.label_smoothing as f32, class_weights: class_weights(config, &counts) }
+    LossConfig {
+        label_smoothing: config.label_smoothing as f32,
+        class_weights: class_weights(config, &counts, dataset.train.len()),
+        independent: config.labels == LabelKind::Several,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_better;
+    use super::{HistoryRow, is_better};
 
     #[test]
     fn accuracy_decides_beyond_its_noise_and_loss_below_it() {
-        // 1000 images at 0.9: the standard error is 0.0095
-        assert!(is_better([0.92, 0.5], [0.9, 0.3], 1000));
-        assert!(!is_better([0.88, 0.1], [0.9, 0.3], 1000));
-        assert!(is_better([0.895, 0.2], [0.9, 0.3], 1000));
-        assert!(!is_better([0.905, 0.4], [0.9, 0.3], 1000));
-        assert!(!is_better([0.9, 0.3], [0.9, 0.3], 1000));
+        let row = |validation_top1, validation_map| HistoryRow {
+            epoch: 1.0,
+            step: 1,
+            seconds: 1.0,
+            train_loss: 1.0,
+            train_top1: 0.5,
+            validation_loss: Some(1.0),
+            validation_top1,
+            validation_top5: None,
+            validation_map,
+            learning_rate: 0.1,
+        };
+        // 1000 images at 0.9
+        let noise = row(Some(0.9), None).noise(1000);
+        assert!((noise - 0.0095).abs() < 1e-4);
+        assert_eq!(row(None, Some([0.9, 0.02])).noise(1000), 0.02);
+        assert!(is_better([0.92, 0.5], [0.9, 0.3], noise));
+        assert!(!is_better([0.88, 0.1], [0.9, 0.3], noise));
+        assert!(is_better([0.895, 0.2], [0.9, 0.3], noise));
+        assert!(!is_better([0.905, 0.4], [0.9, 0.3], noise));
+        assert!(!is_better([0.9, 0.3], [0.9, 0.3], noise));
     }
 }

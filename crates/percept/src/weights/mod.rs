@@ -30,7 +30,9 @@ pub use tensors::{bytes_of, floats_of};
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Raised when a file written today could not be read by yesterday's Percept.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// What a model of classes that exclude each other is written as: yesterday's Percept reads it.
+const EXCLUSIVE_FORMAT: u32 = 1;
 /// The key of Percept's entry in the file's metadata.
 const KEY: &str = "percept";
 /// The model file's name in a run's folder.
@@ -62,6 +64,10 @@ pub struct ModelCard {
     pub views: Views,
     /// Divides the logits, so that probabilities are as often right as they say.
     pub temperature: f32,
+    /// Where classes do not exclude each other, for each the probability from which on an image is said to show it: each
+    /// logit then has a probability of its own. None where the probabilities of all classes sum to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f32>>,
     /// The data it was trained on.
     pub data: String,
     /// That data's fingerprint.
@@ -95,7 +101,7 @@ impl ModelCard {
     /// A card for a model that was not measured yet.
     pub fn new(model: &str, architecture: ModelConfig, classes: Vec<String>, fit: Fit) -> Self {
         Self {
-            format: FORMAT,
+            format: EXCLUSIVE_FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             model: model.into(),
             architecture,
@@ -105,6 +111,7 @@ impl ModelCard {
             crop: whole(),
             views: Views::One,
             temperature: 1.0,
+            thresholds: None,
             data: String::new(),
             fingerprint: String::new(),
             held_out: [0.0; 2],
@@ -118,6 +125,17 @@ impl ModelCard {
     /// Whether data of this name is among what was learned from.
     pub fn has_learned_from(&self, data: &str) -> bool {
         self.data == data || self.parent.as_ref().is_some_and(|parent| parent.data.iter().any(|name| name == data))
+    }
+
+    /// The same card of a model whose classes do not exclude each other.
+    #[must_use]
+    pub fn with_thresholds(self, thresholds: Vec<f32>) -> Self {
+        Self { format: FORMAT, thresholds: Some(thresholds), ..self }
+    }
+
+    /// Whether classes exclude each other.
+    pub fn is_exclusive(&self) -> bool {
+        self.thresholds.is_none()
     }
 
     /// How images of other sizes are brought to the network's.
@@ -249,6 +267,11 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<SavedModel> {
     let graph = model::build(&card.model, &card.architecture)?;
     if card.classes.len() != graph.classes() || card.temperature.is_nan() || card.temperature <= 0.0 {
         return Err(damaged("its classes or its temperature do not fit the network".into()));
+    }
+    if let Some(thresholds) = &card.thresholds
+        && (thresholds.len() != card.classes.len() || thresholds.iter().any(|value| !(0.0..=1.0).contains(value)))
+    {
+        return Err(damaged("its thresholds do not fit its classes".into()));
     }
     for name in tensors.names() {
         let is_beside = name.starts_with(unknown::PREFIX) || name.starts_with(recall::PREFIX);

@@ -52,17 +52,6 @@ fn draw_span(side: usize, part: f64, draws: &mut Draws) -> [usize; 2] {
     [begin, (middle + length - length / 2).min(side)]
 }
 
-/// Soft targets `[images, classes]` of a mixed batch: an image's own share for its label, the rest for its partner's.
-pub(super) fn mix_targets(targets: &mut Vec<f32>, labels: &[u32], classes: usize, own: f32) {
-    targets.clear();
-    targets.resize(labels.len() * classes, 0.0);
-    let pairs = labels.iter().zip(labels.iter().rev());
-    for (row, (&label, &partner)) in targets.chunks_exact_mut(classes.max(1)).zip(pairs) {
-        row[label as usize] += own;
-        row[partner as usize] += 1.0 - own;
-    }
-}
-
 fn for_each_pair(pixels: &mut [u8], image_len: usize, work: impl Fn(&mut [u8], &mut [u8]) + Sync) {
     let images = pixels.len() / image_len;
     let (front, back) = pixels.split_at_mut(images.div_ceil(2) * image_len);

@@ -202,29 +202,20 @@ impl Augmentation {
         }
     }
 
-    /// Mixes the images of a batch in pairs and fills in their soft targets `[images, classes]`, if mixup or cutmix
-    /// is on. `pixels`: `[images, height, width, channels]`; every label is below `classes`.
-    pub(super) fn mix(
-        &self,
-        pixels: &mut [u8],
-        labels: &[u32],
-        classes: usize,
-        shape: ImageShape,
-        moment: Moment,
-        targets: &mut Vec<f32>,
-    ) {
+    /// Mixes the images of a batch in pairs, the first with the last and so on, by mixup or cutmix, whichever is on; returns
+    /// the share that each keeps of itself. `pixels`: `[images, height, width, channels]`.
+    pub(super) fn mix(&self, pixels: &mut [u8], shape: ImageShape, moment: Moment) -> f32 {
         let mut draws = Draws::new(moment.seed, Purpose::Mix, moment.step, 0);
         let cut = match (self.mixup > 0.0, self.cutmix > 0.0) {
             (true, true) => draws.coin(),
             (_, cutmix) => cutmix,
         };
-        let own = if cut {
+        if cut {
             let size = Size { height: shape.height, width: shape.width };
             mix::cutmix(pixels, size, shape.channels, self.cutmix, &mut draws)
         } else {
             mix::mixup(pixels, shape.len(), self.mixup, &mut draws)
-        };
-        mix::mix_targets(targets, labels, classes, own);
+        }
     }
 }
 

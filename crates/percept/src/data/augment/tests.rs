@@ -214,7 +214,7 @@ fn a_contact_sheet_shows_every_augmentation() {
     };
     let pixels: Vec<u8> = classes.iter().flat_map(picture).collect();
     let labels: Vec<u32> = (0..10).collect();
-    let images = Images { shape, pixels: &pixels, labels: &labels, classes: 10 };
+    let images = Images { shape, pixels: &pixels, labels: &labels, sets: None, classes: 10 };
 
     let mut sheet = pixels.clone();
     let none = Augmentation::default;

@@ -18,7 +18,7 @@ impl Data {
     }
 
     fn images(&self) -> Images<'_> {
-        Images { shape: self.shape, pixels: &self.pixels, labels: &self.labels, classes: 5 }
+        Images { shape: self.shape, pixels: &self.pixels, labels: &self.labels, sets: None, classes: 5 }
     }
 }
 
@@ -218,7 +218,7 @@ fn mixed_targets_say_what_the_pixels_hold() {
     let shape = ImageShape { height: 16, width: 16, channels: 1 };
     let pixels: Vec<u8> = (0..5).flat_map(|i| vec![50 * i; 256]).collect();
     let labels = [0, 1, 2, 3, 4];
-    let images = Images { shape, pixels: &pixels, labels: &labels, classes: 5 };
+    let images = Images { shape, pixels: &pixels, labels: &labels, sets: None, classes: 5 };
     let mut shares = Vec::new();
     for (mixup, cutmix) in [(0.2, 0.0), (0.0, 1.0), (0.4, 0.4)] {
         for step in 0..50 {
@@ -276,4 +276,25 @@ fn evaluation_goes_through_a_split_in_order() {
 fn sampling_has_its_names_in_files() {
     assert_eq!(serde_json::to_string(&Sampling::WithReplacement).unwrap(), "\"with-replacement\"");
     assert_eq!(serde_json::to_string(&Sampling::EpochShuffle).unwrap(), "\"epoch-shuffle\"");
+}
+
+#[test]
+fn images_of_several_classes_have_a_target_for_each() {
+    let data = Data::new(7, 8, 8, 1);
+    let (sets, labels) = LabelSets::number((0..7u32).map(|image| (0..image % 3).collect::<Vec<u32>>()));
+    let images = Images { labels: &labels, sets: Some(&sets), ..data.images() };
+    let mut batch = Batch::default();
+    batch.gather(&images, &[2, 0]).unwrap();
+    assert_eq!(batch.targets.as_deref(), Some(&[1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0][..]));
+    let moment = Moment { seed: 1, epoch: 0, step: 0 };
+    let flip = Augmentation { flip: Flip::Random, ..Augmentation::default() };
+    batch.fill(&images, &[1, 3], &flip, moment).unwrap();
+    assert_eq!(batch.targets.as_deref(), Some(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0][..]));
+    // Mixed, an image has of its own classes its own share, and of its partner's the rest; of those of both all.
+    let mix = Augmentation { mixup: 1.0, ..Augmentation::default() };
+    batch.fill(&images, &[2, 1], &mix, moment).unwrap();
+    let targets = batch.targets.unwrap();
+    let own = targets[1];
+    assert!(own > 0.0 && own < 1.0, "{targets:?}");
+    assert_eq!([targets[0], targets[5], targets[6]], [1.0, 1.0, 1.0 - own]);
 }

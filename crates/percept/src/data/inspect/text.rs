@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{ClassCounts, DuplicatePair, Inspection};
+use super::{ClassCounts, DuplicatePair, Inspection, Several};
 use crate::data::Split;
 
 /// Unreadable files that are named.
@@ -25,6 +25,12 @@ impl Inspection {
             self.classes.len(),
             self.location
         )?;
+        if let Some(Several { mean, most, without, sets }) = &self.several {
+            writeln!(
+                out,
+                "labels: several an image, {mean:.2} on average, {most} at most; {without} images without; {sets} sets of classes"
+            )?;
+        }
         writeln!(out, "splits: {}\n", self.splits)?;
         self.write_classes(out)?;
         self.write_images(out)?;

@@ -376,6 +376,7 @@ pub(super) fn open_path(folder: &Path) -> Result<Option<Source>> {
         name,
         location: folder.display().to_string(),
         classes: (0..classes).map(|class| class.to_string()).collect(),
+        sets: None,
         channels: 1,
         identity,
         mirrors: false,

@@ -130,6 +130,7 @@ fn source_of(entry: &Entry, location: String, identity: String, samples: SampleR
         name: entry.name.into(),
         location,
         classes: entry.classes.iter().map(|&class| class.into()).collect(),
+        sets: None,
         channels: entry.shape[2],
         identity,
         mirrors: entry.mirrors,

@@ -150,6 +150,7 @@ fn a_data_folder_that_is_not_there_is_an_error() {
         image_size: None,
         fit: Default::default(),
         filter: Default::default(),
+        labels: None,
         bad_images: Default::default(),
         validation: 0.0,
         test: 0.0,

@@ -11,11 +11,15 @@ use ::parquet::{
 };
 use serde_json::Value;
 
-use super::{UNLABELLED, damaged, guard};
+use super::{
+    UNLABELLED, damaged, guard,
+    lists::{Levels, List},
+};
 use crate::{Error, Result};
 
 const IMAGE_NAMES: [&str; 2] = ["image", "img"];
 const LABEL_NAMES: [&str; 3] = ["label", "labels", "fine_label"];
+const LIST_NAMES: [&str; 3] = ["labels", "label", "tags"];
 
 /// What Hugging Face's `datasets` writes about the columns: `info.features` of the key "huggingface".
 pub(super) struct Features(serde_json::Map<String, Value>);
@@ -36,7 +40,10 @@ impl Features {
     }
 
     pub(super) fn class_names(&self, column: &str) -> Option<Vec<String>> {
-        let names = self.0.get(column)?.get("names")?.as_array()?;
+        let feature = self.0.get(column)?;
+        // A list's feature stands inside: `[feature]`, or `{"_type": "Sequence", "feature": feature}`.
+        let feature = feature.get(0).or_else(|| feature.get("feature")).unwrap_or(feature);
+        let names = feature.get("names")?.as_array()?;
         let names: Vec<String> = names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
         (!names.is_empty()).then_some(names)
     }
@@ -50,6 +57,8 @@ pub(super) struct Columns {
     pub path: Option<usize>,
     label: usize,
     pub label_name: String,
+    /// Where the labels are lists.
+    lists: Option<Levels>,
 }
 
 impl Columns {
@@ -71,17 +80,41 @@ impl Columns {
             Some((bytes, find(&format!("{name}.path")).filter(binary)))
         });
         let label = candidates("ClassLabel", &LABEL_NAMES).find_map(|name| Some((find(&name)?, name)));
+        let list = |name: &&str| {
+            let prefix = format!("{name}.");
+            let index = leaves.iter().position(|leaf| leaf.starts_with(&prefix))?;
+            Some((index, name.to_string(), Levels::of(&schema.column(index))?))
+        };
+        let list = LIST_NAMES.iter().find_map(list).filter(|_| label.is_none());
+        let lists = list.as_ref().map(|(.., levels)| *levels);
+        let label = label.or(list.map(|(index, name, _)| (index, name)));
         let lacking = match (&image, &label) {
             (None, _) => "images (image or img, with bytes)",
             (_, None) => "labels (label, labels or fine_label)",
             (Some((bytes, path)), Some((label, name))) => {
-                return Ok(Self { bytes: *bytes, path: *path, label: *label, label_name: name.clone() });
+                return Ok(Self { bytes: *bytes, path: *path, label: *label, label_name: name.clone(), lists });
             }
         };
         Err(Error::invalid(
             format!("{} has no column of {lacking}; its columns are {}", file.display(), leaves.join(", ")),
             "rename the columns, or give a folder or a CSV table instead",
         ))
+    }
+
+    /// Whether labels are lists.
+    pub(super) fn has_lists(&self) -> bool {
+        self.lists.is_some()
+    }
+
+    /// The list of labels of every row; where labels are no lists, one that holds the label.
+    pub(super) fn read_lists(&self, path: &Path, reader: &SerializedFileReader<File>) -> Result<Vec<List>> {
+        match self.lists {
+            Some(levels) => levels.read(path, reader, self.label),
+            None => {
+                let alone = |label| if let Label::None = label { None } else { Some(vec![label]) };
+                Ok(self.read_labels(path, reader)?.into_iter().map(alone).collect())
+            }
+        }
     }
 
     /// The label of every row.
@@ -146,24 +179,28 @@ impl Label {
     }
 }
 
+pub(super) fn number_of(value: i64) -> Label {
+    if value < 0 { Label::None } else { Label::Number(value.min(i64::from(UNLABELLED)) as u32) }
+}
+
+/// Equal texts share their memory.
+pub(super) fn text_of(bytes: &[u8], texts: &mut HashMap<String, Arc<str>>) -> Label {
+    let shared = texts.entry(String::from_utf8_lossy(bytes).into_owned());
+    let text = shared.or_insert_with_key(|text| Arc::from(text.as_str()));
+    if text.is_empty() { Label::None } else { Label::Text(Arc::clone(text)) }
+}
+
 /// The labels of one row group; nothing where the column is of no kind that can hold labels.
 fn read_group(
     column: ColumnReader,
     rows: usize,
     texts: &mut HashMap<String, Arc<str>>,
 ) -> ParquetResult<Option<Vec<Label>>> {
-    let number =
-        |value: i64| if value < 0 { Label::None } else { Label::Number(value.min(i64::from(UNLABELLED)) as u32) };
     Ok(Some(match column {
-        ColumnReader::BoolColumnReader(column) => read_column(column, rows, |&value| number(i64::from(value)))?,
-        ColumnReader::Int32ColumnReader(column) => read_column(column, rows, |&value| number(i64::from(value)))?,
-        ColumnReader::Int64ColumnReader(column) => read_column(column, rows, |&value| number(value))?,
-        ColumnReader::ByteArrayColumnReader(column) => read_column(column, rows, |value| {
-            let text = String::from_utf8_lossy(value.data());
-            let shared = texts.entry(text.into_owned());
-            let text = shared.or_insert_with_key(|text| Arc::from(text.as_str()));
-            if text.is_empty() { Label::None } else { Label::Text(Arc::clone(text)) }
-        })?,
+        ColumnReader::BoolColumnReader(column) => read_column(column, rows, |&value| number_of(i64::from(value)))?,
+        ColumnReader::Int32ColumnReader(column) => read_column(column, rows, |&value| number_of(i64::from(value)))?,
+        ColumnReader::Int64ColumnReader(column) => read_column(column, rows, |&value| number_of(value))?,
+        ColumnReader::ByteArrayColumnReader(column) => read_column(column, rows, |value| text_of(value.data(), texts))?,
         _ => return Ok(None),
     }))
 }

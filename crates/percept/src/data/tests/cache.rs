@@ -203,6 +203,7 @@ fn raw_source(images: usize, side: usize, last_label: u32) -> Source {
         name: "raw".to_owned(),
         location: "raw".to_owned(),
         classes: vec!["a".to_owned(), "b".to_owned()],
+        sets: None,
         channels: 1,
         identity: format!("{images} {side} {last_label}"),
         mirrors: false,

@@ -224,3 +224,72 @@ fn damage_anywhere_is_an_error_and_no_panic() {
         assert!(Source::open(&place.config_of(&path), &|_| {}).is_err(), "cut to {length} bytes");
     }
 }
+
+const LISTS: &str = "message m {
+    optional group image { optional binary bytes; }
+    optional group labels (LIST) { repeated group list { optional int64 element; } } }";
+const NAMED: [&str; 2] = [
+    r#"{"info": {"features": {"image": {"_type": "Image"},
+        "labels": {"feature": {"names": ["cat", "dog", "emu"], "_type": "ClassLabel"}, "_type": "Sequence"}}}}"#,
+    r#"{"info": {"features": {"image": {"_type": "Image"}, "labels": [{"names": ["cat", "dog", "emu"], "_type": "ClassLabel"}]}}}"#,
+];
+
+/// Writes a picture a row, with a list of labels: none of it where there is no list.
+fn write_lists(path: &Path, rows: &[Option<&[i64]>], metadata: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let pairs = vec![KeyValue::new("huggingface".to_owned(), metadata.to_owned())];
+    let properties =
+        WriterProperties::builder().set_data_page_row_count_limit(2).set_key_value_metadata(Some(pairs)).build();
+    let schema = Arc::new(parse_message_type(LISTS).unwrap());
+    let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
+    for (group, rows) in (0..).zip(rows.chunks(3)) {
+        let mut out = writer.next_row_group().unwrap();
+        let mut column = out.next_column().unwrap().unwrap();
+        let pictures: Vec<_> = (0..rows.len()).map(|row| ByteArray::from(png(3 * group + row as u32))).collect();
+        column.typed::<ByteArrayType>().write_batch(&pictures, Some(&vec![2; rows.len()]), None).unwrap();
+        column.close().unwrap();
+        let (mut values, mut present, mut begins) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            let list = row.unwrap_or_default();
+            if list.is_empty() {
+                present.push(i16::from(row.is_some()));
+                begins.push(0);
+            }
+            for (place, &label) in list.iter().enumerate() {
+                values.push(label);
+                present.push(3);
+                begins.push(i16::from(place > 0));
+            }
+        }
+        let mut column = out.next_column().unwrap().unwrap();
+        column.typed::<Int64Type>().write_batch(&values, Some(&present), Some(&begins)).unwrap();
+        column.close().unwrap();
+        out.close().unwrap();
+    }
+    writer.close().unwrap();
+}
+
+#[test]
+fn lists_of_labels_are_several_labels_an_image() {
+    for metadata in NAMED {
+        let place = Place::new();
+        let rows: [Option<&[i64]>; 5] = [Some(&[2, 0]), Some(&[]), None, Some(&[1]), Some(&[0, 2])];
+        write_lists(&place.root().join("pets.parquet"), &rows, metadata);
+        let source = open(&place, "pets.parquet").unwrap();
+        let sets = source.sets.clone().unwrap();
+        let shown = |sample: crate::data::Sample| {
+            (sample.name, sets.describe(sample.label, &source.classes), bytes_of(&sample.picture).to_vec())
+        };
+        let listed: Vec<_> = samples(&source).into_iter().map(shown).collect();
+        let expected = [(0, "cat, emu"), (1, "nothing"), (3, "dog"), (4, "cat, emu")];
+        let expected = expected.map(|(row, said)| (format!("pets.parquet#{row}"), said.to_owned(), png(row)));
+        assert_eq!(listed, expected);
+        let notes = place.notes();
+        assert_eq!(notes[0], "an image may show several classes: 1.25 on average");
+        assert_eq!(notes[1], "left out 1 images without a label");
+    }
+    let place = Place::new();
+    write_lists(&place.root().join("pets.parquet"), &[Some(&[0, 7])], NAMED[0]);
+    let refusal = place.refusal(open(&place, "pets.parquet"));
+    assert_eq!(refusal[0], "data/pets.parquet, row 0: label 7 is none of the 3 classes");
+}

@@ -1,7 +1,7 @@
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use super::*;
-use crate::image::{Fit, Framing, decode, decode_for as decode_any, resize};
+use crate::image::{Fit, Framing, MAX_PIXELS, decode, decode_for as decode_any, resize};
 
 const SIZE: [usize; 2] = [93, 131];
 

@@ -100,12 +100,7 @@ impl Extraction<'_> {
     /// The views of some images, image after image.
     fn pixels(&self, images: &[u32], views: usize) -> Result<Vec<u8>> {
         let shape = self.dataset.shape;
-        let all = Images {
-            shape,
-            pixels: self.dataset.pixels(),
-            labels: &self.dataset.labels,
-            classes: self.dataset.classes.len(),
-        };
+        let all = Images::of(self.dataset);
         let mut pixels = vec![0; images.len() * views * shape.len()];
         let mut batch = Batch::default();
         for view in 0..views {

@@ -1,10 +1,13 @@
-//! A linear classifier on features: softmax regression whose weights are pulled towards 0, solved to the end (L-BFGS,
+//! A linear classifier on features: softmax regression, or logistic regression of each class alone, whose weights are pulled towards 0, solved to the end (L-BFGS,
 //! Liu and Nocedal 1989). The pull is chosen on images that the classifier has not seen.
 
 use percept_kernels::{self as kernels, Layout, Targets};
 
 use super::features::Features;
-use crate::algebra::{add, dot, length};
+use crate::{
+    algebra::{add, dot, length},
+    evaluate::Truth,
+};
 
 /// Pulls that are tried, the strongest first: each begins where the one before ended.
 pub(super) const DECAYS: [f64; 7] = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001];
@@ -24,11 +27,11 @@ pub(super) struct Head {
     pub bias: Vec<f32>,
 }
 
-/// Features of some images, brought to mean 0 and deviation 1, and their labels.
+/// Features of some images, brought to mean 0 and deviation 1, and what the images show.
 pub(super) struct Samples {
     /// `[rows, width]`.
     values: Vec<f32>,
-    labels: Vec<u32>,
+    truth: Truth,
     width: usize,
     classes: usize,
     mean: Vec<f32>,
@@ -39,18 +42,25 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Every view of the images at these places of `features`; `labels` are those of all images.
+    /// Every view of the images at these places of `features`; `truth` is that of all images.
     pub fn new(
         features: &Features,
         places: &[usize],
-        labels: &[u32],
+        truth: &Truth,
         classes: usize,
         class_weights: Option<Vec<f32>>,
     ) -> Self {
         let width = features.width;
         let mut values: Vec<f32> = places.iter().flat_map(|&place| features.of(place)).copied().collect();
         let rows = values.len() / width;
-        let labels = places.iter().flat_map(|&place| vec![labels[place]; features.views]).collect();
+        let views = || places.iter().flat_map(|&place| std::iter::repeat_n(place, features.views));
+        let truth = match truth {
+            Truth::One(labels) => Truth::One(views().map(|place| labels[place]).collect()),
+            Truth::Several(targets) => {
+                let rows = views().flat_map(|place| &targets[place * classes..][..classes]);
+                Truth::Several(rows.copied().collect())
+            }
+        };
         let (mut sums, mut squares) = (vec![0.0f64; width], vec![0.0f64; width]);
         for row in values.chunks_exact(width) {
             for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(row) {
@@ -68,7 +78,7 @@ impl Samples {
             }
         }
         let start = vec![0.0; (width + 1) * classes];
-        Self { values, labels, width, classes, mean, deviation, class_weights, start }
+        Self { values, truth, width, classes, mean, deviation, class_weights, start }
     }
 
     /// Has the classifier move away from `head` only as far as the samples ask for.
@@ -127,7 +137,8 @@ impl Samples {
 
     /// Mean loss with half the squared way of the weights from the start times `decay`, and its gradient.
     fn loss(&self, decay: f64, parameters: &[f32], gradient: &mut [f32]) -> f64 {
-        let (rows, width, classes) = (self.labels.len(), self.width, self.classes);
+        let (width, classes) = (self.width, self.classes);
+        let rows = self.values.len() / width;
         let (weights, bias) = parameters.split_at(width * classes);
         let mut logits: Vec<f32> = bias.iter().copied().cycle().take(rows * classes).collect();
         kernels::gemm(
@@ -143,17 +154,28 @@ impl Samples {
         );
         let (mut losses, mut slopes) = (vec![0.0; rows], vec![0.0; rows * classes]);
         let class_weights = self.class_weights.as_deref();
-        let targets = Targets::Labels(&self.labels);
-        let loss = kernels::softmax_cross_entropy(
-            rows,
-            classes,
-            &logits,
-            targets,
-            0.0,
-            class_weights,
-            &mut losses,
-            &mut slopes,
-        );
+        let loss = match &self.truth {
+            Truth::One(labels) => kernels::softmax_cross_entropy(
+                rows,
+                classes,
+                &logits,
+                Targets::Labels(labels),
+                0.0,
+                class_weights,
+                &mut losses,
+                &mut slopes,
+            ),
+            Truth::Several(targets) => kernels::sigmoid_cross_entropy(
+                rows,
+                classes,
+                &logits,
+                targets,
+                0.0,
+                class_weights,
+                &mut losses,
+                &mut slopes,
+            ),
+        };
         let (of_weights, of_bias) = gradient.split_at_mut(width * classes);
         kernels::gemm(
             width,

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Result,
     data::{Dataset, augment::Augmentation},
-    evaluate::{Evaluation, labels_of},
+    evaluate::{Evaluation, Truth},
     files::hexadecimal,
     model::{Graph, Parameters},
     ops::Predictor,
@@ -39,7 +39,14 @@ const MOST_VIEWS: usize = 8;
 pub(super) struct Held {
     /// `[images, classes]`.
     pub logits: Vec<f32>,
-    pub labels: Vec<u32>,
+    pub truth: Truth,
+}
+
+impl Held {
+    /// Figures at a temperature of 1.
+    pub fn evaluate(&self, classes: usize) -> Evaluation {
+        Evaluation::of(&self.logits, &self.truth, classes, 1.0, &[])
+    }
 }
 
 /// What stage 1 found.
@@ -47,8 +54,10 @@ pub(super) struct StageOne {
     pub held: Held,
     /// The same of features that were drawn for old classes.
     pub drawn: Held,
+    /// On the training images as they are.
     pub loss: f64,
-    pub top1: f64,
+    /// Share of them that is right; where they may show several classes, right in all.
+    pub right: f64,
 }
 
 /// Trains the classifier at the end of `graph` on what the rest of it sees, and puts it into `parameters`. Nothing if it was
@@ -85,7 +94,7 @@ pub(super) fn stage_one(
     };
     let views = if augmentation.is_none() { 1 } else { (VIEWS / dataset.train.len().max(1)).clamp(1, MOST_VIEWS) };
     let Some(mut features) = extraction.run(&dataset.train, views, listener)? else { return Ok(None) };
-    let (mut labels, images) = (labels_of(dataset, &dataset.train), dataset.train.len());
+    let (mut truth, images) = (Truth::of(dataset, &dataset.train), dataset.train.len());
     let classes = dataset.classes.len();
     let base = recall.map(|_| Head::of(graph, parameters));
     if let Some(recall) = recall {
@@ -96,19 +105,19 @@ pub(super) fn stage_one(
             let own = place * features.width..(place + 1) * features.width;
             drawn.iter().for_each(|drawn| features.values.extend(&drawn.features[own.clone()]));
         }
-        labels.extend(&drawn[0].labels);
+        truth = truth.followed_by(&Truth::One(drawn[0].labels.clone()));
     }
     let samples = |places: &[usize]| {
-        let samples = Samples::new(&features, places, &labels, classes, class_weights.clone());
+        let samples = Samples::new(&features, places, &truth, classes, class_weights.clone());
         match &base {
             Some(base) => samples.starting_from(base),
             None => samples,
         }
     };
-    let all: Vec<usize> = (0..labels.len()).collect();
+    let all: Vec<usize> = (0..truth.images(classes)).collect();
     let (head, mut held) = if dataset.validation.is_empty() {
-        let folds = folds(&labels, classes);
-        let mut logits: Vec<Vec<f32>> = vec![vec![0.0; labels.len() * classes]; head::DECAYS.len()];
+        let folds = folds(&truth, classes);
+        let mut logits: Vec<Vec<f32>> = vec![vec![0.0; all.len() * classes]; head::DECAYS.len()];
         for fold in 0..FOLDS {
             let (inside, outside): (Vec<usize>, Vec<usize>) = all.iter().partition(|&&place| folds[place] == fold);
             for (head, logits) in samples(&outside).path().iter().zip(&mut logits) {
@@ -118,29 +127,32 @@ pub(super) fn stage_one(
                 }
             }
         }
-        let best = best_of(&logits, &labels, classes);
+        let best = best_of(&logits, &truth, classes);
         let head = samples(&all).path().swap_remove(best);
-        (head, Held { logits: logits.swap_remove(best), labels: labels.clone() })
+        (head, Held { logits: logits.swap_remove(best), truth: truth.clone() })
     } else {
         let Some(mut seen) = extraction.run(&dataset.validation, 1, listener)? else { return Ok(None) };
-        let mut labels = labels_of(dataset, &dataset.validation);
+        let mut truth = Truth::of(dataset, &dataset.validation);
         if let Some(recall) = recall {
-            let share = labels.len() as f64 / images.max(1) as f64;
+            let share = dataset.validation.len() as f64 / images.max(1) as f64;
             let drawn = recall.draw(share, VIEWS, config.seed, 1);
             seen.values.extend(drawn.features);
-            labels.extend(drawn.labels);
+            truth = truth.followed_by(&Truth::One(drawn.labels));
         }
         let mut heads = samples(&all).path();
         let mut logits: Vec<Vec<f32>> = heads.iter().map(|head| head.logits(&seen.values)).collect();
-        let best = best_of(&logits, &labels, classes);
-        (heads.swap_remove(best), Held { logits: logits.swap_remove(best), labels })
+        let best = best_of(&logits, &truth, classes);
+        (heads.swap_remove(best), Held { logits: logits.swap_remove(best), truth })
     };
     let real = if dataset.validation.is_empty() { images } else { dataset.validation.len() };
-    let drawn = Held { logits: held.logits.split_off(real * classes), labels: held.labels.split_off(real) };
-    let learned = Evaluation::new(&plain_logits(&head, &features), &labels[..images], classes, 1.0).scores;
+    let drawn = Held { logits: held.logits.split_off(real * classes), truth: held.truth.split_off(real, classes) };
+    let plain = plain_logits(&head, &features);
+    let of_images = Truth::of(dataset, &dataset.train);
+    let learned = Evaluation::of(&plain[..images * classes], &of_images, classes, 1.0, &[]).scores;
     head.put(graph, parameters);
     listener(Event::Note(describe(dataset, views, &held, classes)));
-    Ok(Some(StageOne { held, drawn, loss: learned.loss, top1: learned.top1 }))
+    let right = learned.several.map_or(learned.top1.unwrap_or(0.0), |several| several.exact_match);
+    Ok(Some(StageOne { held, drawn, loss: learned.loss, right }))
 }
 
 /// Logits of every image as it is.
@@ -150,27 +162,32 @@ fn plain_logits(head: &Head, features: &Features) -> Vec<f32> {
 }
 
 fn describe(dataset: &Dataset, views: usize, held: &Held, classes: usize) -> String {
-    let scores = Evaluation::new(&held.logits, &held.labels, classes, 1.0).scores;
+    let scores = held.evaluate(classes).scores;
     let how = match dataset.validation.is_empty() {
         true => format!("{FOLDS} folds of the training images"),
         false => format!("{} validation images", dataset.validation.len()),
     };
     let looks = if views == 1 { String::new() } else { format!(", each in {views} views") };
     format!(
-        "stage 1: a classifier on the backbone's features of {} images{looks}: accuracy {:.2} % on {how}",
+        "stage 1: a classifier on the backbone's features of {} images{looks}: {} {:.2} % on {how}",
         dataset.train.len(),
-        100.0 * scores.top1
+        scores.headline_name(),
+        100.0 * scores.headline()
     )
 }
 
 /// The place of the logits with the least loss.
-fn best_of(logits: &[Vec<f32>], labels: &[u32], classes: usize) -> usize {
-    let losses = logits.iter().map(|logits| Evaluation::new(logits, labels, classes, 1.0).scores.loss);
+fn best_of(logits: &[Vec<f32>], truth: &Truth, classes: usize) -> usize {
+    let losses = logits.iter().map(|logits| Evaluation::of(logits, truth, classes, 1.0, &[]).scores.loss);
     losses.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |best| best.0)
 }
 
 /// The fold of each image: every class is spread evenly over all folds.
-fn folds(labels: &[u32], classes: usize) -> Vec<usize> {
+fn folds(truth: &Truth, classes: usize) -> Vec<usize> {
+    let labels = match truth {
+        Truth::One(labels) => labels,
+        Truth::Several(targets) => return folds_of_sets(targets, classes),
+    };
     let mut seen = vec![0; classes];
     let next = |&label: &u32| {
         // Classes begin at different folds, so that small ones do not all fall into the first.
@@ -179,6 +196,34 @@ fn folds(labels: &[u32], classes: usize) -> Vec<usize> {
         place % FOLDS
     };
     labels.iter().map(next).collect()
+}
+
+/// The same for images that may show several classes: the rarest class first, each of its images goes to the fold that has
+/// the fewest of it, and of such to the smallest (iterative stratification, Sechidis et al. 2011).
+fn folds_of_sets(targets: &[f32], classes: usize) -> Vec<usize> {
+    let images = targets.len() / classes;
+    let shows = |image: usize, class: usize| targets[image * classes + class] > 0.5;
+    let mut fold = vec![FOLDS; images];
+    let mut counts = vec![[0usize; FOLDS]; classes];
+    let mut sizes = [0usize; FOLDS];
+    let mut left: Vec<usize> = (0..classes).collect();
+    loop {
+        // Images of no class, or of none that is left, come last.
+        let waiting = |class: usize| (0..images).filter(|&image| fold[image] == FOLDS && shows(image, class)).count();
+        let rarest = left.iter().copied().map(|class| (waiting(class), class)).filter(|(count, _)| *count > 0).min();
+        let next: Vec<usize> = (0..images)
+            .filter(|&image| fold[image] == FOLDS && rarest.is_none_or(|(_, class)| shows(image, class)))
+            .collect();
+        for image in next {
+            let order = |&place: &usize| (rarest.map_or(0, |(_, class)| counts[class][place]), sizes[place], place);
+            let place = (0..FOLDS).min_by_key(order).unwrap_or(0);
+            fold[image] = place;
+            sizes[place] += 1;
+            (0..classes).filter(|&class| shows(image, class)).for_each(|class| counts[class][place] += 1);
+        }
+        let Some((_, class)) = rarest else { return fold };
+        left.retain(|&other| other != class);
+    }
 }
 
 impl Head {

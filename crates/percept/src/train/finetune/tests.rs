@@ -59,6 +59,7 @@ fn config(flip: Flip) -> TrainConfig {
     };
     let facts = super::super::defaults::Facts {
         model: "efficientnet_lite0",
+        labels: crate::data::LabelKind::One,
         convolutional: true,
         image_size: [SIDE; 2],
         channels: 3,
@@ -91,12 +92,12 @@ fn the_classifier_learns_and_its_features_are_kept() {
     let cache = tempfile::tempdir().unwrap();
     let dataset = dataset(20, 6);
     let (found, parameters, notes) = run(&dataset, Flip::Random, cache.path());
-    assert_eq!((found.top1, found.held.labels.len()), (1.0, 6));
+    assert_eq!((found.right, found.held.truth.images(2)), (1.0, 6));
     assert!(notes[0].contains("of 20 images, each in 8 views: accuracy 100.00 % on 6 validation images"), "{notes:?}");
     let graph = backbone().0;
     let evaluation =
         crate::evaluate::evaluate_split(&Network::new(graph, parameters.clone()), &dataset, &dataset.validation);
-    assert_eq!(evaluation.scores.top1, 1.0);
+    assert_eq!(evaluation.scores.top1, Some(1.0));
     // Again, from the disk: the same bits. A damaged table is said and computed again.
     let tables = || std::fs::read_dir(cache.path().join("features")).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(tables().count(), 2);
@@ -128,17 +129,53 @@ fn who_stops_it_gets_no_half_of_a_classifier() {
 fn folds_judge_where_nothing_is_held_out() {
     let cache = tempfile::tempdir().unwrap();
     let (found, _, notes) = run(&dataset(21, 0), Flip::None, cache.path());
-    assert_eq!(found.held.labels.len(), 21);
+    assert_eq!(found.held.truth.images(2), 21);
     assert!(notes[0].contains("of 21 images: accuracy "), "{notes:?}");
     assert!(notes[0].ends_with(" % on 5 folds of the training images"), "{notes:?}");
-    let scores = Evaluation::new(&found.held.logits, &found.held.labels, 2, 1.0).scores;
-    assert_eq!(scores.top1, 1.0);
+    assert_eq!(found.held.evaluate(2).scores.top1, Some(1.0));
+}
+
+#[test]
+fn a_classifier_of_several_classes_an_image_learns_each_alone() {
+    let cache = tempfile::tempdir().unwrap();
+    // Bright images show two classes, dark ones none; what all show cannot be wrong.
+    let shown = |image: usize| if image % 2 == 1 { vec![0, 1, 2] } else { vec![2] };
+    for (train, validation) in [(20, 8), (25, 0)] {
+        let one = dataset(train, validation);
+        let classes = vec!["bright".into(), "light".into(), "picture".into()];
+        let (pixels, count) = (one.pixels().to_vec(), train + validation);
+        let shown = (0..count).map(shown).collect();
+        let all: Vec<u32> = (0..count as u32).collect();
+        let (learned, held) = (all[..train].to_vec(), all[train..].to_vec());
+        let several =
+            Dataset::from_label_sets("light", classes, one.shape, pixels, shown, learned, held, Vec::new()).unwrap();
+        let input = several.shape;
+        let (two, numbers) = backbone();
+        let graph = model::build(&two.name, &ModelConfig { input, classes: 3, hidden: 0, per_pixel: false }).unwrap();
+        let mut parameters = Parameters::initialize(&graph, 1);
+        let last = numbers.0.len() - 2;
+        parameters.0[..last].clone_from_slice(&numbers.0[..last]);
+        let (config, stop) = (config(Flip::None), AtomicBool::new(false));
+        let said = Mutex::new(String::new());
+        let listener = |event| {
+            if let Event::Note(note) = event {
+                said.lock().unwrap().push_str(&note);
+            }
+        };
+        let found =
+            stage_one(&graph, &mut parameters, &several, &config, None, cache.path(), &stop, &listener).unwrap();
+        let found = found.unwrap();
+        assert_eq!(found.right, 1.0);
+        let scores = found.held.evaluate(3).scores;
+        assert_eq!(scores.several.map(|several| several.mean_average_precision), Some(1.0));
+        assert!(said.into_inner().unwrap().contains("mAP 100.00 % on "));
+    }
 }
 
 #[test]
 fn folds_spread_every_class() {
     let labels: Vec<u32> = (0..100).map(|image| u32::from(image % 10 == 0)).collect();
-    let folds = folds(&labels, 2);
+    let folds = folds(&Truth::One(labels.clone()), 2);
     for fold in 0..FOLDS {
         let of = |class: u32| folds.iter().zip(&labels).filter(|pair| *pair == (&fold, &class)).count();
         assert_eq!((of(0), of(1)), (18, 2));
@@ -153,7 +190,8 @@ fn the_solution_is_where_the_loss_is_flat() {
     let features = Features { values, width, views: 1 };
     let labels: Vec<u32> = (0..rows).map(|row| (row * row % classes) as u32).collect();
     let places: Vec<usize> = (0..rows).collect();
-    let samples = Samples::new(&features, &places, &labels, classes, Some(vec![1.0, 2.0, 0.5]));
+    let truth = Truth::One(labels.clone());
+    let samples = Samples::new(&features, &places, &truth, classes, Some(vec![1.0, 2.0, 0.5]));
     let path = samples.path();
     let lengths: Vec<f64> =
         path.iter().map(|head| head.weights.iter().map(|&weight| f64::from(weight).powi(2)).sum()).collect();
@@ -164,6 +202,28 @@ fn the_solution_is_where_the_loss_is_flat() {
     let loss = |head: &Head| Evaluation::new(&head.logits(&features.values), &labels, classes, 1.0).scores.loss;
     assert!(loss(&path[path.len() - 1]) < loss(&path[0]));
     assert!(samples.is_flat_at_the_end(), "the gradient vanishes");
+    // The same where each class is there or not.
+    let targets: Vec<f32> = (0..rows * classes).map(|place| f32::from(u8::from(place * place % 7 < 3))).collect();
+    let truth = Truth::Several(targets);
+    let samples = Samples::new(&features, &places, &truth, classes, Some(vec![1.0, 2.0, 0.5]));
+    let path = samples.path();
+    let loss = |head: &Head| Evaluation::of(&head.logits(&features.values), &truth, classes, 1.0, &[]).scores.loss;
+    assert!(loss(&path[path.len() - 1]) < loss(&path[0]));
+    assert!(samples.is_flat_at_the_end(), "the gradient vanishes");
+}
+
+#[test]
+fn folds_spread_every_class_that_images_share() {
+    // A class in half of the images, one in a tenth, one in a twentieth; a third of the images show none.
+    let shows =
+        |image: usize| [image % 2 == 0, image % 10 == 4, image % 20 == 7].map(|there| f32::from(u8::from(there)));
+    let targets: Vec<f32> = (0..200).flat_map(shows).collect();
+    let folds = folds(&Truth::Several(targets.clone()), 3);
+    for fold in 0..FOLDS {
+        let images: Vec<usize> = (0..200).filter(|&image| folds[image] == fold).collect();
+        let count = |class: usize| images.iter().filter(|&&image| targets[image * 3 + class] > 0.5).count();
+        assert_eq!(([0, 1, 2].map(count), images.len()), ([20, 4, 2], 40));
+    }
 }
 
 #[test]
