@@ -66,6 +66,9 @@ enum Outcome<'a> {
 struct Prediction<'a> {
     class: &'a str,
     probability: f32,
+    /// Whether the picture is said to show it, where classes do not exclude each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen: Option<bool>,
 }
 
 pub(crate) async fn predict(
@@ -132,8 +135,12 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 fn likeliest<'a>(loaded: &'a Loaded, row: &Row, top: usize) -> Vec<Prediction<'a>> {
-    let classes = &loaded.card.classes;
-    row.ranked(top).map(|(label, probability)| Prediction { class: &classes[label], probability }).collect()
+    let (classes, thresholds) = (&loaded.card.classes, loaded.card.thresholds.as_ref());
+    let prediction = |(label, probability): (usize, f32)| {
+        let chosen = thresholds.map(|thresholds| probability >= thresholds[label]);
+        Prediction { class: &classes[label], probability, chosen }
+    };
+    row.ranked(top).map(prediction).collect()
 }
 
 /// What a body is said to hold.

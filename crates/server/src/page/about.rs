@@ -38,11 +38,14 @@ pub fn content(models: &[ModelView], model: &ModelView, known: &Known, words: &'
         }
         section aria-labelledby="accuracy" {
             h2 id="accuracy" { (words.accuracy) }
-            @if let Some(known::Accuracy { test, scores, interval: [low, high] }) = &accuracy {
-                p.headline { (percent(scores.top1)) }
-                div.interval aria-hidden="true" { (interval_drawing(scores.top1, *low, *high)) }
+            @if let Some(known::Accuracy { test, scores, right: Some((share, [low, high])) }) = &accuracy {
+                p.headline { (percent(*share)) }
+                div.interval aria-hidden="true" { (interval_drawing(*share, *low, *high)) }
                 @let sentence = if *test { words.accuracy_test } else { words.accuracy_validation };
                 p { (fill(sentence, &[("images", &thousands(scores.images as u64)), ("low", &percent(*low)), ("high", &percent(*high))])) }
+            } @else if let Some(known::Accuracy { scores, .. }) = &accuracy {
+                p.headline { (percent(scores.headline())) }
+                p { (fill(words.mean_precision, &[("images", &thousands(scores.images as u64)), ("split", &split)])) }
             } @else {
                 p { (words.no_accuracy) }
             }

@@ -88,8 +88,8 @@ pub struct Accuracy<'m> {
     pub test: bool,
     /// Its figures.
     pub scores: &'m Scores,
-    /// 95 % interval.
-    pub interval: [f64; 2],
+    /// The share of right answers and its 95 % interval, where classes exclude each other.
+    pub right: Option<(f64, [f64; 2])>,
 }
 
 /// The accuracy on test, or else on validation.
@@ -97,7 +97,8 @@ pub fn accuracy(model: &ModelView) -> Option<Accuracy<'_>> {
     let card = model.card();
     let test = card.test.as_ref().filter(|scores| scores.images > 0);
     let scores = test.or(card.validation.as_ref()).filter(|scores| scores.images > 0)?;
-    Some(Accuracy { test: test.is_some(), scores, interval: wilson(scores.top1, scores.images) })
+    let right = scores.top1.map(|share| (share, wilson(share, scores.images)));
+    Some(Accuracy { test: test.is_some(), scores, right })
 }
 
 /// 95 % interval of a share (Wilson 1927), as the report gives it.

@@ -89,10 +89,10 @@ fn lead(model: &ModelView, words: &Words) -> Markup {
     };
     html! {
         (tells)
-        @if let Some(accuracy) = known::accuracy(model) {
+        @if let Some((accuracy, (share, _))) = known::accuracy(model).and_then(|found| { let right = found.right?; Some((found, right)) }) {
             @let split = if accuracy.test { words.test } else { words.validation };
             @let images = thousands(accuracy.scores.images as u64);
-            (fill(words.was_right, &[("percent", &percent(accuracy.scores.top1)), ("images", &images), ("split", &split)]))
+            (fill(words.was_right, &[("percent", &percent(share)), ("images", &images), ("split", &split)]))
         }
     }
 }

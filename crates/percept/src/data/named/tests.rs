@@ -154,6 +154,7 @@ fn a_data_folder_that_is_not_there_is_an_error() {
         bad_images: Default::default(),
         validation: 0.0,
         test: 0.0,
+        adds: false,
     };
     let error = open("mnist", &config, &quiet).err().unwrap();
     assert_eq!(error.to_string(), format!("the data folder {} does not exist", folder.display()));

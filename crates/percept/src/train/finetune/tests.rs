@@ -120,7 +120,8 @@ fn who_stops_it_gets_no_half_of_a_classifier() {
     let (graph, mut parameters) = backbone();
     let (before, stop) = (parameters.clone(), AtomicBool::new(true));
     let (dataset, config) = (dataset(6, 2), config(Flip::None));
-    let found = stage_one(&graph, &mut parameters, &dataset, &config, None, cache.path(), &stop, &|_| {}).unwrap();
+    let found =
+        stage_one(&graph, &mut parameters, &dataset, &config, None, None, cache.path(), &stop, &|_| {}).unwrap();
     assert!(found.is_none());
     assert_eq!(parameters, before);
 }
@@ -163,7 +164,7 @@ fn a_classifier_of_several_classes_an_image_learns_each_alone() {
             }
         };
         let found =
-            stage_one(&graph, &mut parameters, &several, &config, None, cache.path(), &stop, &listener).unwrap();
+            stage_one(&graph, &mut parameters, &several, &config, None, None, cache.path(), &stop, &listener).unwrap();
         let found = found.unwrap();
         assert_eq!(found.right, 1.0);
         let scores = found.held.evaluate(3).scores;
