@@ -276,8 +276,8 @@ mod tests {
         let mut logits = vec![0.0; 200];
         (0..100).for_each(|image| logits[2 * image + usize::from(image < 10)] = 1.0);
         let evaluation = percept::evaluate::Evaluation::new(&logits, &[0; 100], 2, 1.0);
-        let [low, high] = wilson(evaluation.scores.top1, evaluation.scores.images);
-        let [expected_low, expected_high] = evaluation.top1_interval;
+        let [low, high] = wilson(evaluation.scores.top1.unwrap(), evaluation.scores.images);
+        let [expected_low, expected_high] = evaluation.top1_interval.unwrap();
         assert!((low - expected_low).abs() < 1e-9 && (high - expected_high).abs() < 1e-9);
     }
 }
