@@ -16,7 +16,7 @@ async fn visit(path: &str, headers: &[(&str, &str)]) -> Answer {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    ask(&server(), request.body(Body::empty()).unwrap()).await
+    ask(&server(), request.body(Body::empty()).expect("a request")).await
 }
 
 /// A form as browsers send it: a token and files.

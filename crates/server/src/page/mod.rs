@@ -94,9 +94,8 @@ async fn show_about(
     let language = Language::of(&headers);
     let known = known::of(model).await;
     let content = about::content(&models, model, &known, words(language));
-    let model = Some(model.name());
-    let title = model.unwrap_or_default();
-    page(StatusCode::OK, Page { title, language, address, model, place: Place::About, content })
+    let title = model.name();
+    page(StatusCode::OK, Page { title, language, address, model: Some(title), place: Place::About, content })
 }
 
 /// The page that recognises.
