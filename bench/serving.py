@@ -42,7 +42,7 @@ CONNECTIONS = 64
 OPEN_CONNECTIONS = 512
 PICTURES = 256
 BATCH = 16
-PATIENCE = 120
+PATIENCE = 300
 BEGIN = time.monotonic()
 
 
@@ -185,8 +185,8 @@ def peers(name, onnx, plain, packed, python):
 
     def mlserver(label):
         ports = {f"{kind}_port": free_port() for kind in ("http", "grpc", "metrics")}
-        folder = FOLDER / f"mlserver-{name}"
-        folder.mkdir(exist_ok=True)
+        folder = FOLDER / "mlserver" / name
+        folder.mkdir(parents=True, exist_ok=True)
         settings = {"debug": False, "host": "127.0.0.1", "parallel_workers": cores, "logging_settings": None, **ports}
         model = {
             "name": name, "implementation": "serving_mlserver.Pictures", "max_batch_size": BATCH, "max_batch_time": 0.002,

@@ -72,7 +72,7 @@ async function post(address, picture, signal) {
 }
 
 function unreadable(picture) {
-  return say(picture.type && !READABLE.includes(picture.type) ? "not_a_picture" : "unreadable");
+  return say(READABLE.includes(picture.type) ? "unreadable" : "not_a_picture");
 }
 
 function sentence(status, picture, refused) {

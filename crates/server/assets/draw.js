@@ -35,6 +35,7 @@ export function startDrawing() {
 
   const draw = () => {
     paint(context, canvas.width, strokes.concat(stroke ? [stroke] : []), PEN, paper, ink);
+    if (!strokes.length && !stroke) invite(context, canvas, ink);
     if (pen) mark(context, canvas.width, pen);
     undo.disabled = clear.disabled = !strokes.length;
   };
@@ -161,6 +162,14 @@ function paint(context, side, lines, pen, paper, ink) {
   }
 }
 
+/** What an empty canvas is for. */
+function invite(context, { width, dataset }, ink) {
+  Object.assign(context, { fillStyle: ink, globalAlpha: 0.4, textAlign: "center", textBaseline: "middle" });
+  context.font = `${width / 16}px ${getComputedStyle(document.body).fontFamily}`;
+  context.fillText(dataset.hint, width / 2, width / 2);
+  context.globalAlpha = 1;
+}
+
 /** Where the keyboard's pen is. */
 function mark(context, side, [x, y]) {
   Object.assign(context, { strokeStyle: "#d9641e", lineWidth: 4 });
@@ -172,8 +181,8 @@ function mark(context, side, [x, y]) {
 /** The drawing as the model's training pictures are: as large, as central, as thick. */
 async function picture(lines, { side, extent }, paper, ink) {
   const pixels = Number(side);
-  // Pens of small pictures are one or two pixels wide, those of larger ones three.
-  const pen = (1 + 0.06 * pixels) / pixels;
+  // Lines are little more than one pixel wide on the smallest pictures, and nearly three on those of 28.
+  const pen = (0.75 + 0.06 * pixels) / pixels;
   const points = lines.flat();
   const [left, right] = [Math.min(...points.map(([x]) => x)), Math.max(...points.map(([x]) => x))];
   const [top, bottom] = [Math.min(...points.map(([, y]) => y)), Math.max(...points.map(([, y]) => y))];

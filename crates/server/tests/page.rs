@@ -79,7 +79,7 @@ fn run(data: &str, model: &str, steps: u64, out: &Path, cache: &Path) {
     options.from_scratch = true;
     options.cache_dir = Some(cache.join("cache"));
     let stop = AtomicBool::new(false);
-    train(&options, &Place::New(Some(out.into())), Instant::now(), &stop, &|_| ()).unwrap();
+    train(&options, &Place::New(Some(out.into())), Instant::now(), &stop, &|_| ()).expect("trains");
 }
 
 /// A server on a free port, until the test ends.
@@ -90,23 +90,23 @@ fn start(models: &[(&str, PathBuf)], change: impl FnOnce(&mut ServerConfig)) -> 
     config.address = SocketAddr::from(([127, 0, 0, 1], 0));
     change(&mut config);
     let (tell, told) = mpsc::channel();
-    thread::spawn(move || serve(config, |address| tell.send(address).unwrap()).unwrap());
-    told.recv_timeout(Duration::from_secs(60)).unwrap()
+    thread::spawn(move || serve(config, |address| tell.send(address).expect("somebody listens")).expect("serves"));
+    told.recv_timeout(Duration::from_secs(60)).expect("a server")
 }
 
 /// Pictures for the page's tests.
 fn pictures(folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
+    fs::create_dir_all(folder).expect("a file");
     for (name, warm) in [("first.png", true), ("second.png", false)] {
-        fs::write(folder.join(name), photo(warm, 1_000)).unwrap();
+        fs::write(folder.join(name), photo(warm, 1_000)).expect("a file");
     }
     let mut broken = photo(true, 7);
     broken.truncate(broken.len() / 2);
-    fs::write(folder.join("broken.png"), broken).unwrap();
-    fs::write(folder.join("notes.txt"), "no picture").unwrap();
+    fs::write(folder.join("broken.png"), broken).expect("a file");
+    fs::write(folder.join("notes.txt"), "no picture").expect("a file");
     let shape = ImageShape { height: 8, width: 8, channels: 1 };
     let chequers = (0..64).map(|place| if (place / 8 + place % 8) % 2 == 0 { 255 } else { 0 }).collect();
-    fs::write(folder.join("odd.png"), encode_png(&Image { shape, pixels: chequers })).unwrap();
+    fs::write(folder.join("odd.png"), encode_png(&Image { shape, pixels: chequers })).expect("a file");
 }
 
 /// A picture of one of two kinds: a warm disc on green, or blue stripes on grey, each with noise of its own.

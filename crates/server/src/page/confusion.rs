@@ -17,6 +17,8 @@ const SHOWN_CLASSES: usize = 20;
 const WHOLE: usize = 120;
 /// Pairs that are listed.
 const PAIRS: usize = 10;
+/// Letters of a short name.
+const SHORT: usize = 3;
 /// Steps of shading beside none.
 const SHADES: f64 = 10.0;
 
@@ -43,8 +45,10 @@ pub fn matrix(measured: &Measured, names: &[String], words: &Words, split: &str)
 fn table(measured: &Measured, names: &[String], shown: &[usize], words: &Words) -> Markup {
     let rest = names.len() - shown.len();
     let others = fill(words.others, &[("count", &rest)]);
+    // Names that fit above a column need not be turned.
+    let short = rest == 0 && shown.iter().all(|&class| names[class].chars().count() <= SHORT);
     html! {
-        div.scroll tabindex="0" role="group" aria-label=(words.confusion) { table.matrix.many[shown.len() > 12] {
+        div.scroll tabindex="0" role="group" aria-label=(words.confusion) { table.matrix.many[shown.len() > 12].short[short] {
             thead { tr {
                 td { (words.actual) " ↓ " (words.taken_for) " →" }
                 @for &class in shown { th scope="col" { span { (names[class]) } } }

@@ -18,7 +18,6 @@ use super::{
     answers::{Answer, Answered, Likelihood},
     chosen, known,
     language::Language,
-    layout::start_address,
     locked, not_found, start_page,
     words::{Words, words},
 };
@@ -50,9 +49,7 @@ pub async fn answer(
     mut headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let models = state.models();
-    let Some(model) = chosen(&models, wishes.model.as_deref()) else { return not_found(&headers) };
-    let (language, name) = (Language::of(&headers), model.name());
+    let (language, address) = (Language::of(&headers), wishes.start_address());
     let (read, _memory) = match Upload::read(request, &state).await {
         Ok(upload) => (read(&headers, upload.bytes.clone(), state.0.config.limits.pictures).await, Some(upload)),
         Err(failure) => (Err(failure.status), None),
@@ -60,13 +57,15 @@ pub async fn answer(
     if let Some(token) = read.as_ref().ok().and_then(|form| form.token.as_deref()) {
         match HeaderValue::from_str(&format!("Bearer {token}")) {
             Ok(value) => _ = headers.insert(header::AUTHORIZATION, value),
-            Err(_) => return locked(&headers, start_address(name), true),
+            Err(_) => return locked(&headers, &address, &address, true),
         }
     }
     if !shows_token(&state, &headers) {
         let tried = headers.contains_key(header::AUTHORIZATION);
-        return locked(&headers, start_address(name), tried);
+        return locked(&headers, &address, &address, tried);
     }
+    let models = state.models();
+    let Some(model) = chosen(&models, wishes.model.as_deref()) else { return not_found(&headers) };
     let spoken = words(language);
     let (answered, status, token) = match read {
         Ok(Form { files, token }) => match recognised(&state, model, files, spoken).await {

@@ -56,16 +56,23 @@ struct Wishes {
     language: Option<String>,
 }
 
+impl Wishes {
+    /// The page that recognises, with the model that is wished for. It tells nothing that the reader has not said.
+    fn start_address(&self) -> String {
+        self.model.as_deref().map_or_else(|| "/".into(), start_address)
+    }
+}
+
 async fn show_start(State(state): State<AppState>, Query(wishes): Query<Wishes>, headers: HeaderMap) -> Response {
-    let models = state.models();
-    let Some(model) = chosen(&models, wishes.model.as_deref()) else { return not_found(&headers) };
-    let address = start_address(model.name());
+    let address = wishes.start_address();
     if let Some(language) = wishes.language.as_deref().and_then(Language::from_tag) {
         return switched(language, &address);
     }
     if !shows_token(&state, &headers) {
-        return locked(&headers, address, false);
+        return locked(&headers, &address, &address, false);
     }
+    let models = state.models();
+    let Some(model) = chosen(&models, wishes.model.as_deref()) else { return not_found(&headers) };
     start_page(&state, &models, model, Language::of(&headers), &[], None).await
 }
 
@@ -75,21 +82,20 @@ async fn show_about(
     Query(wishes): Query<Wishes>,
     headers: HeaderMap,
 ) -> Response {
-    let models = state.models();
-    let Some(model) = chosen(&models, Some(&name)) else { return not_found(&headers) };
-    let address = about_address(model.name());
+    let address = about_address(&name);
     if let Some(language) = wishes.language.as_deref().and_then(Language::from_tag) {
         return switched(language, &address);
     }
     if !shows_token(&state, &headers) {
-        return locked(&headers, address, false);
+        return locked(&headers, &address, &start_address(&name), false);
     }
+    let models = state.models();
+    let Some(model) = chosen(&models, Some(&name)) else { return not_found(&headers) };
     let language = Language::of(&headers);
     let known = known::of(model).await;
     let content = about::content(&models, model, &known, words(language));
-    let model = Some(model.name());
-    let title = model.unwrap_or_default();
-    page(StatusCode::OK, Page { title, language, address, model, place: Place::About, content })
+    let title = model.name();
+    page(StatusCode::OK, Page { title, language, address, model: Some(title), place: Place::About, content })
 }
 
 /// The page that recognises.
@@ -128,12 +134,12 @@ fn chosen<'m>(models: &'m [ModelView], name: Option<&str>) -> Option<&'m ModelVi
     }
 }
 
-/// Asks for the token and tells nothing else.
-fn locked(headers: &HeaderMap, address: String, wrong: bool) -> Response {
+/// Asks for the token and tells nothing else. `action` is where a form without programs sends it.
+fn locked(headers: &HeaderMap, address: &str, action: &str, wrong: bool) -> Response {
     let language = Language::of(headers);
     let words = words(language);
     let content = html! {
-        form.card.lock id="lock" method="post" action=(address) enctype="multipart/form-data" {
+        form.card.lock id="lock" method="post" action=(action) enctype="multipart/form-data" {
             h1 { (words.token_title) }
             p { (words.token_note) }
             label { (words.token) input type="password" name="token" autocomplete="off" required autofocus; }
@@ -143,7 +149,7 @@ fn locked(headers: &HeaderMap, address: String, wrong: bool) -> Response {
     };
     let place = Place::Nowhere;
     let title = words.token_title;
-    page(StatusCode::UNAUTHORIZED, Page { title, language, address, model: None, place, content })
+    page(StatusCode::UNAUTHORIZED, Page { title, language, address: address.into(), model: None, place, content })
 }
 
 fn not_found(headers: &HeaderMap) -> Response {

@@ -105,7 +105,7 @@ fn drawing(drawn: Drawn, classes: &[String], words: &Words) -> Markup {
             data-light=(if light_on_dark { "true" } else { "false" }) {
             div.pad {
                 h2 id="draw" { (words.draw) }
-                canvas tabindex="0" role="img" aria-label=(words.canvas) aria-describedby="draw-keys" width="560" height="560" {}
+                canvas tabindex="0" role="img" aria-label=(words.canvas) aria-describedby="draw-keys" data-hint=(words.draw_here) width="560" height="560" {}
                 div.actions {
                     button.undo type="button" disabled { (words.undo) }
                     button.clear type="button" disabled { (words.clear) }

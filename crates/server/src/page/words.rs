@@ -29,6 +29,7 @@ pub struct Words {
     pub draw: &'static str,
     /// `{classes}`.
     pub draw_hint: &'static str,
+    pub draw_here: &'static str,
     pub canvas: &'static str,
     pub canvas_keys: &'static str,
     pub undo: &'static str,
@@ -228,6 +229,7 @@ static ENGLISH: Words = Words {
     comma: ", ",
     draw: "Draw",
     draw_hint: "Draw one of {classes}, large, with the mouse, a pen or a finger.",
+    draw_here: "Draw here",
     canvas: "Drawing area",
     canvas_keys: "By keyboard: arrow keys move the pen, Space puts it down and lifts it, Delete clears.",
     undo: "Undo",
@@ -374,6 +376,7 @@ static CHINESE: Words = Words {
     comma: "、",
     draw: "手写",
     draw_hint: "用鼠标、触控笔或手指写大一些，可写：{classes}。",
+    draw_here: "在这里写",
     canvas: "书写区",
     canvas_keys: "使用键盘：方向键移动画笔，空格键落笔或抬笔，Delete 键清空。",
     undo: "撤销",
