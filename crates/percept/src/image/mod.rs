@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-pub use decode::{
-    MAX_PIXELS, decode, decode_for, decode_for_within, decode_within, dimensions, dimensions_of_file,
-};
+pub use decode::{MAX_PIXELS, decode, decode_for, decode_for_within, decode_within, dimensions, dimensions_of_file};
 pub use resize::{PADDING, encode_png, part_seen, resize};
 pub use views::{View, Views};
 

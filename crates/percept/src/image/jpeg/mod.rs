@@ -17,11 +17,7 @@ use self::{
     entropy::Bits,
     header::{Component, Header},
 };
-use super::{
-    Filter, Image, ImageShape,
-    decode::swaps_sides,
-    resize::Plan,
-};
+use super::{Filter, Image, ImageShape, decode::swaps_sides, resize::Plan};
 
 /// Memory of more bytes than this is given back after a picture.
 const KEPT: usize = 16 << 20;
