@@ -62,8 +62,8 @@ impl Seen {
 }
 
 impl Taps {
-    /// The same of the `samples` of a component, one for every `pixels` pixels. Pixels between two samples of which
-    /// there are half as many are mixed from both, as by libjpeg ("fancy upsampling").
+    /// The same of the `samples` of a component that has one for every pixel, or for two, which are then mixed from it and
+    /// the next one on their side, as by libjpeg ("fancy upsampling").
     fn of_samples(self, pixels: usize, samples: usize) -> Self {
         if pixels == 1 {
             return self;
@@ -74,9 +74,8 @@ impl Taps {
         for (pixel, weight) in (self.first..).zip(self.weights) {
             let nearest = (pixel / pixels).min(last);
             let next = if pixel % 2 == 0 { nearest.saturating_sub(1) } else { (nearest + 1).min(last) };
-            let share = if pixels == 2 { 0.25 } else { 0.0 };
-            weights[nearest - first] += weight * (1.0 - share);
-            weights[next - first] += weight * share;
+            weights[nearest - first] += weight * 0.75;
+            weights[next - first] += weight * 0.25;
         }
         weights.truncate(last + 1 - first);
         Self { first, weights }
@@ -84,7 +83,7 @@ impl Taps {
 }
 
 impl Axis {
-    /// Of a component that has a sample for every `pixels` pixels, in a picture of `length` pixels.
+    /// Of a component that has a sample for every one or two `pixels`, in a picture of `length` pixels.
     pub(super) fn new(seen: &Seen, length: usize, pixels: usize) -> Self {
         let samples = length.div_ceil(pixels);
         let blocks = samples.div_ceil(SIDE);

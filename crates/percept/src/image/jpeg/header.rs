@@ -134,9 +134,11 @@ impl Frame {
             *sampling = [1, 1]; // alone, a component has its blocks one by one
         }
         let most = [0, 1].map(|axis| components.iter().map(|component| component.1[axis]).max().unwrap_or(1));
-        // Whole numbers of blocks for one of the finest: others are rare.
+        // As fine as the finest, or half: others are rare.
         let odd = |&(_, sampling, _): &(u8, [usize; 2], usize)| {
-            [0, 1].iter().any(|&axis| !(1..=4).contains(&sampling[axis]) || most[axis] % sampling[axis] != 0)
+            [0, 1].iter().any(|&axis| {
+                !(1..=4).contains(&sampling[axis]) || ![sampling[axis], 2 * sampling[axis]].contains(&most[axis])
+            })
         };
         let blocks: usize = components.iter().map(|component| component.1[0] * component.1[1]).sum();
         let is_rgb = components.iter().map(|component| component.0).eq(*b"RGB");
