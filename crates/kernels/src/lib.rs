@@ -37,8 +37,8 @@ mod shape;
 
 pub use activation::{Activation, activate, activate_gradient, add, add_relu, relu, relu_gradient};
 pub use conv::{
-    Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
-    conv2d_with_statistics,
+    Algorithm, BlockLayer, InvertedResidual, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_statistics,
 };
 pub use gate::{channel_gate, channel_gate_gradient};
 pub use gemm::{Layout, gemm};
