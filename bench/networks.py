@@ -48,10 +48,45 @@ def mlp():
     return nn.Sequential(nn.Linear(3072, 512), nn.ReLU(), nn.Linear(512, CLASSES))
 
 
+class InvertedResidual(nn.Module):
+    def __init__(self, inputs, outputs, size, stride, expansion):
+        super().__init__()
+        wide = inputs * expansion
+        expand = [nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6()] if expansion > 1 else []
+        around = nn.Conv2d(wide, wide, size, stride, size // 2, groups=wide, bias=False)
+        project = [nn.Conv2d(wide, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        self.body = nn.Sequential(*expand, around, nn.BatchNorm2d(wide), nn.ReLU6(), *project)
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        return self.body(x) + x if self.adds else self.body(x)
+
+
+def efficientnet_lite0():
+    """Without its classifier. Padding is even on both sides, which spares strided convolutions a pass over the image."""
+    layers, inputs = [convolution(3, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU6()], 32
+    stages = [
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    ]
+    for blocks, size, stride, expansion, outputs in stages:
+        for block in range(blocks):
+            layers.append(InvertedResidual(inputs, outputs, size, 1 if block else stride, expansion))
+            inputs = outputs
+    layers += [nn.Conv2d(inputs, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU6()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 # name: network, usual batch
 WORKLOADS = {
     "softmax": (lambda: nn.Linear(3072, CLASSES), 100),
     "mlp": (mlp, 100),
     "cnn6": (cnn6, 128),
     "resnet18": (resnet18, 128),
+    "efficientnet_lite0": (efficientnet_lite0, 32),
 }

@@ -1,7 +1,7 @@
 """ONNX Runtime's and OpenVINO's side of bench/run.py: inference of networks exported from PyTorch.
 
-usage: onnx_side.py WORKLOAD infer --variant onnxruntime|openvino-latency|openvino-throughput
-                    [--threads 2] [--batch N] [--milliseconds 2000]
+usage: onnx_side.py WORKLOAD infer|features --variant onnxruntime|openvino-latency|openvino-throughput
+                    [--threads 2] [--batch N] [--size 32] [--milliseconds 2000]
        onnx_side.py WORKLOAD export --batch N      writes the ONNX file alone, into the target folder
 
 Batches are of fixed size, which both optimise best. ONNX Runtime: all graph optimisations, one operator at a time on
@@ -35,7 +35,7 @@ def exported(arguments):
         model = WORKLOADS[arguments.workload][0]().eval()
         FOLDER.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new.onnx")
-        images = torch.rand(arguments.batch, 3, 32, 32)
+        images = torch.rand(arguments.batch, 3, arguments.size, arguments.size)
         with contextlib.redirect_stdout(sys.stderr):
             torch.onnx.export(model, (images,), new, input_names=["images"], dynamo=True, external_data=False)
         new.replace(file)
@@ -72,12 +72,13 @@ def openvino_step(file, images, threads, hint):
 
 
 def main():
-    arguments = parse(["infer", "export"], VARIANTS)
+    arguments = parse(["infer", "features", "export"], VARIANTS)
     arguments.batch = arguments.batch or 128
     file = exported(arguments)
     if arguments.mode == "export":
         return
-    images = numpy.random.default_rng(0).random((arguments.batch, 3, 32, 32), numpy.float32)
+    shape = (arguments.batch, 3, arguments.size, arguments.size)
+    images = numpy.random.default_rng(0).random(shape, numpy.float32)
     if arguments.variant == "onnxruntime":
         step, batches, version = onnxruntime_step(file, images, arguments.threads)
     else:

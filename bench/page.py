@@ -7,6 +7,7 @@ import results
 from workloads import (
     CIFAR10,
     DECODING,
+    FEATURES,
     GROWTH,
     INFERENCE,
     MEMORY,
@@ -142,6 +143,16 @@ def speed_rows(works, peers, entries):
 def speed_table(works, peers):
     head = ["workload", "Percept", *peers, "ratio to the fastest", "spread", "bar", "share of peak", "busy"]
     return per_machine(lambda entries, _: table(head, speed_rows(works, peers, entries)))
+
+
+def features_table(entries, _machine):
+    """As [`speed_table`], with a row for each batch: images a second for both."""
+    peers = ["PyTorch", "torch.compile", "ONNX Runtime", "OpenVINO"]
+    rows = speed_rows(FEATURES, peers, entries)
+    found = [work for work in FEATURES if key_of(work) in entries]
+    rows = [[str(work.batch), *row[1:]] for work, row in zip(found, rows)]
+    head = ["images at a time", "Percept", *peers, "ratio to the fastest", "spread", "bar", "share of peak", "busy"]
+    return table(head, rows)
 
 
 def memory_table(entries, _machine):
@@ -348,6 +359,7 @@ PARTS = {
     "throughput": speed_table(
         [work for work in INFERENCE if work.batch > 1], ["PyTorch", "torch.compile", "ONNX Runtime", "OpenVINO", "Burn"]
     ),
+    "features": per_machine(features_table),
     "memory": per_machine(memory_table),
     "growth": per_machine(growth_tables),
     "decoding": per_machine(decoding_table),

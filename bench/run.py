@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Percept and its peers on the same workloads, in turns, and writes docs/benchmarks.md.
 
-usage: bench/run.py [--python VENV/bin/python] [--part train infer memory growth] [--only WORKLOAD] [--rounds 3]
+usage: bench/run.py [--python VENV/bin/python] [--part train infer features memory growth] [--only WORKLOAD] [--rounds 3]
 
 Peers, each of them optional (what is missing is named in the page):
   python3 -m venv VENV && VENV/bin/pip install -r bench/requirements.txt    PyTorch, ONNX Runtime, OpenVINO
@@ -22,7 +22,7 @@ import time
 import page
 import results
 from session import Failed, attempt, run_once, take_turns
-from workloads import GROWTH, INFERENCE, MEMORY, TRAINING, key_of
+from workloads import FEATURES, GROWTH, INFERENCE, MEMORY, TRAINING, key_of
 
 ROOT = results.ROOT
 PERCEPT = results.program("release/examples/throughput")
@@ -57,13 +57,13 @@ def peers(work, arguments):
     sides = {f"PyTorch, {layout}": [*torch, layout] for layout in layouts}
     # On images the compiled network is fastest channels-last.
     sides[f"torch.compile, {layouts[-1]}"] = [*torch, f"{layouts[-1]}-compiled"]
-    if work.mode == "infer":
-        onnx = [python, "bench/onnx_side.py", work.name, "infer", "--variant"]
+    if work.mode in ("infer", "features"):
+        onnx = [python, "bench/onnx_side.py", work.name, work.mode, "--variant"]
         sides["ONNX Runtime"] = [*onnx, "onnxruntime"]
         sides["OpenVINO, latency"] = [*onnx, "openvino-latency"]
         if work.batch > 1:
             sides["OpenVINO, throughput"] = [*onnx, "openvino-throughput"]
-    if work.precision == "f32" and burn:
+    if work.precision == "f32" and burn and work.mode != "features":
         sides["Burn"] = [BURN, work.name, work.mode]
     return sides
 
@@ -76,7 +76,7 @@ def percept(work, threads, *more):
 def measure_speed(work, arguments):
     """One session of all sides."""
     common = ["--threads", str(arguments.threads), "--batch", str(work.batch)]
-    common += ["--milliseconds", str(arguments.milliseconds)]
+    common += ["--size", str(work.side), "--milliseconds", str(arguments.milliseconds)]
     sides = {"Percept": percept(work, arguments.threads, *common[2:])}
     sides |= {name: command + common for name, command in peers(work, arguments).items()}
     entry = {"load": results.load(), "threads": arguments.threads}
@@ -131,6 +131,7 @@ def measure_growth(growth, arguments):
 PARTS = {
     "train": (TRAINING, measure_speed),
     "infer": (INFERENCE, measure_speed),
+    "features": (FEATURES, measure_speed),
     "memory": (MEMORY, measure_memory),
     "growth": (GROWTH, measure_growth),
 }
@@ -140,7 +141,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default="python3", help="of the environment that has the peers")
     parser.add_argument("--part", nargs="+", choices=[*PARTS, "page"], default=list(PARTS))
-    parser.add_argument("--only", nargs="+", help="names of workloads: softmax, mlp, cnn6, resnet18")
+    parser.add_argument("--only", nargs="+", help="workloads: softmax, mlp, cnn6, resnet18, efficientnet_lite0")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--milliseconds", type=int, default=1000, help="length of one turn")

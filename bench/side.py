@@ -20,6 +20,7 @@ def parse(modes, variants):
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--size", type=int, default=32, help="pixels a side of an image")
     parser.add_argument("--milliseconds", type=int, default=2000)
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """PyTorch's side of bench/run.py, on the CPU.
 
-usage: torch_side.py WORKLOAD train|infer|memory [--variant nchw|nhwc|flat][-compiled] [--precision f32|bf16]
-                     [--threads 2] [--batch N] [--milliseconds 2000]
+usage: torch_side.py WORKLOAD train|infer|features|memory [--variant nchw|nhwc|flat][-compiled] [--precision f32|bf16]
+                     [--threads 2] [--batch N] [--size 32] [--milliseconds 2000]
 
 The workloads are those of crates/percept/examples/throughput.rs: random images, SGD without momentum, mean softmax
 cross-entropy. The networks are Percept's own of the same names, written in PyTorch; images are floats already.
@@ -30,7 +30,8 @@ class Task:
         self.batch = arguments.batch or usual
         self.layout, _, compiled = arguments.variant.partition("-")
         self.compiled, self.precision = bool(compiled), arguments.precision
-        shape = (self.batch, 3072) if self.layout == "flat" else (self.batch, 3, 32, 32)
+        size = arguments.size
+        shape = (self.batch, 3 * size * size) if self.layout == "flat" else (self.batch, 3, size, size)
         self.images = self.placed(torch.rand(shape))
         self.labels = torch.randint(0, CLASSES, (self.batch,))
 
@@ -92,7 +93,7 @@ def measure_memory(task):
 
 
 def main():
-    arguments = parse(["train", "infer", "memory"], VARIANTS)
+    arguments = parse(["train", "infer", "features", "memory"], VARIANTS)
     torch.set_num_threads(arguments.threads)
     task = Task(arguments)
     if arguments.mode == "memory":

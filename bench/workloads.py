@@ -17,7 +17,12 @@ class Work:
 
     @property
     def has_images(self):
-        return self.name in ("cnn6", "resnet18")
+        return self.name in ("cnn6", "resnet18", "efficientnet_lite0")
+
+    @property
+    def side(self):
+        """Pixels."""
+        return 224 if self.name == "efficientnet_lite0" else 32
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ FASTEST = ("PyTorch", "torch.compile", "ONNX Runtime", "OpenVINO")
 INFERENCE = [
     Work(name, "infer", batch, bar=1.3, against=FASTEST) for batch in (1, 128) for name in ("cnn6", "resnet18")
 ]
+
+# What a classifier sees of photographs.
+FEATURES = [Work("efficientnet_lite0", "features", batch, bar=1.2, against=FASTEST) for batch in (1, 32)]
 
 # Here the bar is the most that may be used, as a share of PyTorch's.
 MEMORY = [Work(work.name, "memory", work.batch, bar=0.7) for work in TRAINING if work.precision == "f32"]

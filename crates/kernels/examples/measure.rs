@@ -8,10 +8,11 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use percept_kernels::{
-    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, Pass, PoolShape, Sgd, ShapeError, Targets,
-    Update, add_relu, batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d,
-    conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics, gemm, linear,
-    linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient, normalize, softmax_cross_entropy,
+    Activation, Algorithm, BlockLayer, ConvShape, InvertedResidual, Isa, Layout, LinearShape, NormShape, Padding, Pass,
+    PoolShape, PreparedConv, Sgd, ShapeError, Targets, Update, add_relu, batch_norm_apply, batch_norm_gradient,
+    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
+    max_pool, max_pool_gradient, normalize, softmax_cross_entropy,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         convolutions(&filter)?;
         depthwise(&filter)?;
         pointwise(&filter)?;
+        blocks(&filter)?;
         fused(&filter)
     })?;
     Ok(())
@@ -231,13 +233,87 @@ fn pointwise(filter: &str) -> Result<(), ShapeError> {
         if !name.contains(filter) {
             continue;
         }
-        let (input, weights, bias) = (values(shape.input_len()), values(shape.weights_len()), values(outs));
-        let mut output = vec![0.0; shape.output_len()];
-        let seconds =
-            median(|| conv2d_fused(&shape, &input, &weights, Some(&bias), None, Activation::Relu6, &mut output));
+        let (input, mut output) = (values(shape.input_len()), vec![0.0; shape.output_len()]);
+        let prepared = PreparedConv::new(shape, values(shape.weights_len()), Some(values(outs)));
+        let seconds = median(|| prepared.run(batch, &input, None, Activation::Relu6, &mut output));
         let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
         let percent = 100.0 * rate / peak;
         println!("{name:40} {:9.1} us {:6.1} GFLOP/s {percent:4.0} % of peak", seconds * 1e6, 1e-9 * rate);
+    }
+    Ok(())
+}
+
+/// Size of the square map; channels that come in, are between, and come out; kernel and stride: the inverted residuals of
+/// EfficientNet-Lite0, and how often it has each. The first expands nothing.
+const BLOCKS: [([usize; 6], usize); 12] = [
+    ([112, 32, 32, 16, 3, 1], 1),
+    ([112, 16, 96, 24, 3, 2], 1),
+    ([56, 24, 144, 24, 3, 1], 1),
+    ([56, 24, 144, 40, 5, 2], 1),
+    ([28, 40, 240, 40, 5, 1], 1),
+    ([28, 40, 240, 80, 3, 2], 1),
+    ([14, 80, 480, 80, 3, 1], 2),
+    ([14, 80, 480, 112, 5, 1], 1),
+    ([14, 112, 672, 112, 5, 1], 2),
+    ([14, 112, 672, 192, 5, 2], 1),
+    ([7, 192, 1152, 192, 5, 1], 3),
+    ([7, 192, 1152, 320, 3, 1], 1),
+];
+
+/// As prediction runs them, and what all of them take for an image: layer by layer, and as one.
+fn blocks(filter: &str) -> Result<(), ShapeError> {
+    let peak = peak();
+    for batch in [1, 8] {
+        let mut all = [0.0; 2];
+        for ([size, ins, between, outs, kernel, stride], count) in BLOCKS {
+            let name = format!("block {ins}->{between}->{outs} {kernel}x{kernel}/{stride} {batch}x{size}x{size}");
+            if !name.contains(filter) {
+                continue;
+            }
+            // Padding as TensorFlow's, which these networks have.
+            let total = (size.div_ceil(stride) - 1) * stride + kernel - size;
+            let (top, bottom) = (total / 2, total - total / 2);
+            let padding = Padding { top, bottom, left: top, right: bottom };
+            let expand = ConvShape::new([batch, size, size, ins], between, [1, 1], 1, 0)?;
+            let depthwise = ConvShape::new([batch, size, size, between], between, [kernel; 2], stride, padding)?;
+            let depthwise = depthwise.with_groups(between)?;
+            let narrow = size.div_ceil(stride);
+            let project = ConvShape::new([batch, narrow, narrow, between], outs, [1, 1], 1, 0)?;
+            let shapes = [expand, depthwise, project];
+            let prepared = shapes
+                .map(|shape| PreparedConv::new(shape, values(shape.weights_len()), Some(values(shape.out_channels))));
+            let activations = [Activation::Relu6, Activation::Relu6, Activation::Identity];
+            let layer = |place: usize| BlockLayer { convolution: &prepared[place], activation: activations[place] };
+            let expand = (between > ins).then(|| layer(0));
+            let block = InvertedResidual { expand, depthwise: layer(1), project: layer(2) };
+            let input = values(expand.map_or(shapes[1].input_len(), |_| shapes[0].input_len()));
+            let (mut wide, mut seen) = (vec![0.0; shapes[1].input_len()], vec![0.0; shapes[2].input_len()]);
+            let mut output = vec![0.0; shapes[2].output_len()];
+            let times = medians(2, |index| {
+                if index == 1 {
+                    return block.run(batch, &input, None, &mut output);
+                }
+                if expand.is_some() {
+                    prepared[0].run(batch, &input, None, activations[0], &mut wide);
+                }
+                let from = if expand.is_some() { &wide } else { &input };
+                prepared[1].run(batch, from, None, activations[1], &mut seen);
+                prepared[2].run(batch, &seen, None, activations[2], &mut output);
+            });
+            let first = usize::from(expand.is_none());
+            let arithmetic = 2.0 * shapes[first..].iter().map(|shape| shape.multiply_adds() as f64).sum::<f64>();
+            let [apart, together] = [times[0], times[1]].map(|seconds| 1e6 * seconds / batch as f64);
+            let percent = 100.0 * arithmetic / batch as f64 / (1e-6 * together) / peak;
+            all = [all[0] + apart * count as f64, all[1] + together * count as f64];
+            println!(
+                "{name:40} apart {apart:8.1} us, together {together:8.1} us an image  x{:.2}  {percent:4.0} % of peak",
+                apart / together,
+            );
+        }
+        if all[1] == 0.0 {
+            return Ok(());
+        }
+        println!("blocks of {batch}: apart {:.0} us, together {:.0} us an image", all[0], all[1]);
     }
     Ok(())
 }

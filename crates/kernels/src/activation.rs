@@ -24,6 +24,17 @@ pub enum Activation {
     Gelu,
 }
 
+impl Activation {
+    /// Where it cuts values off, if it does nothing else.
+    pub(crate) fn bounds(self) -> Option<[f32; 2]> {
+        match self {
+            Self::Relu => Some([0.0, f32::INFINITY]),
+            Self::Relu6 => Some([0.0, 6.0]),
+            _ => None,
+        }
+    }
+}
+
 /// Compiles `work` once for each activation, with the type that stands for it, and runs that of `activation`.
 macro_rules! for_activation {
     ($activation:expr, $function:ident => $work:expr) => {

@@ -39,8 +39,8 @@ mod sigmoid;
 
 pub use activation::{Activation, activate, activate_gradient, add, add_relu, relu, relu_gradient};
 pub use conv::{
-    Algorithm, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
-    conv2d_with_statistics,
+    Algorithm, BlockLayer, InvertedResidual, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient,
+    conv2d_weight_gradient, conv2d_with_statistics,
 };
 pub use frequencies::{Block, OUTPUTS, Weights, luma_and_chroma_to_rgb, luma_to_grey, reduce_across, reduce_down};
 pub use gate::{channel_gate, channel_gate_gradient};

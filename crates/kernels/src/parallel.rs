@@ -66,6 +66,13 @@ impl<'a, T> SharedMut<'a, T> {
         self.length
     }
 
+    /// A part of it.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end, "{range:?}");
+        let _ = self.pointer(range.end);
+        Self { start: self.pointer(range.start), length: range.len(), slice: PhantomData }
+    }
+
     /// The values of `range`.
     ///
     /// # Safety

@@ -4,11 +4,11 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
-    Activation, Algorithm, ConvShape, Isa, Layout, LinearShape, NormShape, PoolShape, PreparedConv, Targets,
-    batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_gate, channel_gate_gradient, channel_sums, conv2d,
-    conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics, gemm, layer_norm,
-    layer_norm_gradient, linear, linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient,
-    newton_schulz, normalize, softmax_cross_entropy, square_sum,
+    Activation, Algorithm, BlockLayer, ConvShape, InvertedResidual, Isa, Layout, LinearShape, NormShape, PoolShape,
+    PreparedConv, Targets, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_gate,
+    channel_gate_gradient, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
+    conv2d_with_statistics, gemm, layer_norm, layer_norm_gradient, linear, linear_input_gradient,
+    linear_weight_gradient, max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
 };
 
 /// The system's allocator, which remembers the largest request.
@@ -49,6 +49,8 @@ struct Work {
     argmax: Vec<u8>,
     labels: Vec<u32>,
     prepared: Vec<PreparedConv>,
+    /// The layers of an inverted residual.
+    block: Vec<PreparedConv>,
 }
 
 impl Work {
@@ -83,6 +85,14 @@ impl Work {
         }
         for prepared in &self.prepared {
             prepared.run(2, &self.big[..16_384], None, Activation::Relu, &mut self.result[..24_576]);
+        }
+        if let [expand, depthwise, project] = &self.block[..] {
+            let layer = |convolution| BlockLayer { convolution, activation: Activation::Silu };
+            let (expand, depthwise, project) = (Some(layer(expand)), layer(depthwise), layer(project));
+            for batch in [1, 4] {
+                let (input, output) = (&self.big[..batch * 4096], &mut self.result[..batch * 6144]);
+                InvertedResidual { expand, depthwise, project }.run(batch, input, None, output);
+            }
         }
         for [batch, inputs, outputs] in [[100, 1024, 10], [33, 100, 200]] {
             let shape = LinearShape::new(batch, inputs, outputs).expect("a shape");
@@ -155,6 +165,7 @@ fn the_second_call_allocates_no_buffer() {
         argmax: vec![0; 20_000],
         labels: vec![3; 100],
         prepared: Vec::new(),
+        block: Vec::new(),
     };
     let largest = on_one_thread(|| {
         let mut results = Vec::new();
@@ -163,6 +174,13 @@ fn the_second_call_allocates_no_buffer() {
                 let shape = ConvShape::new([1, 16, 16, 32], 48, [3, 3], 1, 1).expect("a shape");
                 let prepare = || PreparedConv::new(shape, values(shape.weights_len()), None);
                 work.prepared = [Algorithm::Direct, Algorithm::Winograd4].map(|kept| kept.run(prepare)).into();
+                let layers = [(16, 96, 1, 1), (96, 96, 3, 96), (96, 24, 1, 1)];
+                let layers = layers.map(|(ins, outs, kernel, groups)| {
+                    let shape = ConvShape::new([1, 16, 16, ins], outs, [kernel; 2], 1, kernel / 2);
+                    let shape = shape.and_then(|shape| shape.with_groups(groups)).expect("a shape");
+                    PreparedConv::new(shape, values(shape.weights_len()), None)
+                });
+                work.block = layers.into();
                 work.run();
                 work.run();
                 LARGEST.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! How fast, and in how much memory, one workload runs by the very training step and `Classifier` that the commands
 //! use. Percept's side of `bench/run.py`.
 //!
-//! `cargo run --release -p percept --example throughput -- WORKLOAD train|infer|memory`
+//! `cargo run --release -p percept --example throughput -- WORKLOAD train|infer|features|memory`
 //! `[--threads 2] [--batch N] [--size 32] [--width 100] [--precision f32] [--milliseconds 2000] [--ask]`
 //!
 //! Prints what it runs and then one turn, each as a line of JSON; times are milliseconds a step. With `--ask` it takes
@@ -18,7 +18,7 @@ use percept::{
     Classifier, Isa,
     image::{Fit, Image, ImageShape},
     model::{self, Graph, ModelConfig, Parameters, graph},
-    ops::{LossConfig, Network, Precision, Targets},
+    ops::{LossConfig, Network, Precision, Predictor, Targets},
     train::{OptimizerConfig, OptimizerKind},
     weights::{ModelCard, SavedModel},
 };
@@ -41,10 +41,12 @@ struct Workload {
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::new();
-    let [name, mode @ ("train" | "infer" | "memory"), ..] =
+    let [name, mode @ ("train" | "infer" | "features" | "memory"), ..] =
         &arguments.all.iter().map(String::as_str).collect::<Vec<_>>()[..]
     else {
-        eprintln!("usage: throughput WORKLOAD train|infer|memory [--threads 2] [--batch N] [--size 32] [--width 100]");
+        eprintln!(
+            "usage: throughput WORKLOAD train|infer|features|memory [--threads 2] [--batch N] [--size 32] [--width 100]"
+        );
         std::process::exit(2);
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.number("--threads", 2)).build();
@@ -52,18 +54,19 @@ fn main() -> io::Result<()> {
         let workload = Workload::new(name, &arguments);
         match *mode {
             "memory" => measure_memory(&workload),
-            _ => run(&workload, *mode == "train", &arguments),
+            mode => run(&workload, mode, &arguments),
         }
     })
 }
 
-fn run(workload: &Workload, train: bool, arguments: &Arguments) -> io::Result<()> {
-    let mut step: Box<dyn FnMut(u64)> = match train {
-        true => workload.trainer(),
-        false => workload.classifier(),
+fn run(workload: &Workload, mode: &str, arguments: &Arguments) -> io::Result<()> {
+    let mut step: Box<dyn FnMut(u64)> = match mode {
+        "train" => workload.trainer(),
+        "features" => workload.extractor(),
+        _ => workload.classifier(),
     };
     (0..3).for_each(&mut step);
-    let flops = 2 * workload.multiply_adds(train);
+    let flops = 2 * workload.multiply_adds(mode == "train");
     let isa = Isa::current().name();
     let ready = json!({ "ready": true, "isa": isa, "batch": workload.batch, "flops_per_image": flops });
     side::take_turns(arguments, &ready, workload.batch, &mut step)
@@ -140,6 +143,16 @@ impl Workload {
             .map(|pixels| Image { shape, pixels: pixels.into() })
             .collect::<Vec<_>>();
         Box::new(move |_| drop(classifier.classify(&images)))
+    }
+
+    /// What the classifier would see of one batch of pictures.
+    fn extractor(&self) -> Box<dyn FnMut(u64)> {
+        let backbone = self.graph.without_classifier().expect("a network with a classifier");
+        let mut parameters = self.parameters();
+        parameters.0.truncate(backbone.parameters.len());
+        let mut predictor = Predictor::new(backbone, parameters);
+        let images = self.pixels();
+        Box::new(move |_| drop(predictor.infer(&images)))
     }
 
     /// Those of convolutions and linear layers for one image, as the direct algorithm makes them: in training three

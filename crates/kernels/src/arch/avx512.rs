@@ -62,7 +62,7 @@ pub(super) unsafe fn splat(from: *const f32) -> Vector {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn constant(value: f32) -> Vector {
+pub(super) fn constant(value: f32) -> Vector {
     _mm512_set1_ps(value)
 }
 
@@ -87,6 +87,6 @@ fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
 /// Not below `low` and not above `high`; NaN stays NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn clamp(low: Vector, value: Vector, high: Vector) -> Vector {
+pub(super) fn clamp(low: Vector, value: Vector, high: Vector) -> Vector {
     _mm512_min_ps(high, _mm512_max_ps(low, value)) // of a NaN and another, the second
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::{__m512 as Vector, __m512bh, _mm512_dpbf16_ps};
 
-use super::avx512::{DEPTHWISE, FOUR, LANES, TWO, add, load, splat, store, zero};
+use super::avx512::{DEPTHWISE, FOUR, LANES, TWO, add, clamp, constant, load, splat, store, zero};
 use super::micro_kernels;
 
 micro_kernels! {

@@ -40,6 +40,10 @@ pub(crate) struct Tile {
     pub(crate) bias: *const f32,
     /// Whether the tile is added to what C holds.
     pub(crate) accumulate: bool,
+    /// What is added to the complete sums, lying as C does; null for nothing.
+    pub(crate) residual: *const f32,
+    /// Where the complete sums are cut off, if they are.
+    pub(crate) bounds: Option<[f32; 2]>,
     /// The first value of C.
     pub(crate) c: *mut f32,
     /// From one row of C to the next.
@@ -54,7 +58,7 @@ pub(crate) struct Tile {
 /// The machine has the kernel's instruction set; `a` can be read at `row * a_row + step * a_step` for every row of the
 /// kernel and every step below `depth`, `b` at `step * b_step + column` for every column of the kernel, `bias` (unless
 /// null) at `columns`; `c` can be read and written at `row * c_row + column` for every column below `Tile::columns`,
-/// and nobody else uses those places meanwhile.
+/// and nobody else uses those places meanwhile; `residual` (unless null) can be read at the same places.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
 /// The micro-kernels of an instruction set and the sizes they want.
@@ -167,9 +171,9 @@ pub(crate) fn prefetch(place: *const f32) {
     let _ = place;
 }
 
-/// Writes the micro-kernels of an instruction set out of its six vector operations, which the file that calls this has
-/// in scope: `zero`, `load`, `store`, `splat`, `add` and `multiply_add`, on vectors of type `Vector` with `LANES`
-/// floats.
+/// Writes the micro-kernels of an instruction set out of its vector operations, which the file that calls this has in
+/// scope: `zero`, `load`, `store`, `splat`, `constant`, `add`, `clamp` and `multiply_add`, on vectors of type `Vector` with
+/// `LANES` floats.
 macro_rules! micro_kernels {
     ($(#[$features:meta])* depth: $depth:literal, rows: $($rows:literal)*) => {
         const COLUMNS: usize = 2 * LANES;
@@ -223,28 +227,56 @@ macro_rules! micro_kernels {
             }
             if tile.columns < V * LANES {
                 $(if $rows <= R {
-                    // SAFETY: `c` can be used for every row and each of its columns.
-                    unsafe { write_part(tile, tile.c.add(($rows - 1) * tile.c_row), sums[$rows - 1]) };
+                    // SAFETY: `c` and the residual can be used for every row and each of its columns.
+                    unsafe { write_part(tile, ($rows - 1) * tile.c_row, sums[$rows - 1]) };
                 })*
                 return;
             }
+            if tile.accumulate {
+                $(if $rows <= R {
+                    // SAFETY: `c` can be read for every row, and all `V` vectors are columns of it.
+                    unsafe { add_row(tile.c.add(($rows - 1) * tile.c_row), &mut sums[$rows - 1]) };
+                })*
+            }
+            if !tile.residual.is_null() {
+                $(if $rows <= R {
+                    // SAFETY: the residual can be read where `c` can be.
+                    unsafe { add_row(tile.residual.add(($rows - 1) * tile.c_row), &mut sums[$rows - 1]) };
+                })*
+            }
+            if let Some([low, high]) = tile.bounds {
+                let [low, high] = [constant(low), constant(high)];
+                $(if $rows <= R {
+                    sums[$rows - 1] = sums[$rows - 1].map(|sum| clamp(low, sum, high));
+                })*
+            }
             $(if $rows <= R {
                 for (vector, &sum) in sums[$rows - 1].iter().enumerate() {
-                    // SAFETY: `c` can be used for every row, and all `V` vectors are columns of it.
-                    unsafe {
-                        let c = tile.c.add(($rows - 1) * tile.c_row + vector * LANES);
-                        store(c, if tile.accumulate { add(load(c), sum) } else { sum });
-                    }
+                    // SAFETY: `c` can be written for every row, and all `V` vectors are columns of it.
+                    unsafe { store(tile.c.add(($rows - 1) * tile.c_row + vector * LANES), sum) };
                 }
             })*
+        }
+
+        /// `sums += from`
+        ///
+        /// # Safety
+        /// `from` can be read at `V` vectors.
+        #[inline]
+        $(#[$features])*
+        unsafe fn add_row<const V: usize>(from: *const f32, sums: &mut [Vector; V]) {
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                *sum = add(unsafe { load(from.add(vector * LANES)) }, *sum);
+            }
         }
 
         /// Writes a row of a tile that has less columns than its vectors.
         ///
         /// # Safety
-        /// `c` can be read and written at `tile.columns` places.
+        /// `c` can be read and written, and the residual unless null read, at `tile.columns` values from `place` on.
         $(#[$features])*
-        unsafe fn write_part<const V: usize>(tile: &super::Tile, c: *mut f32, sums: [Vector; V]) {
+        unsafe fn write_part<const V: usize>(tile: &super::Tile, place: usize, sums: [Vector; V]) {
             let mut row = [0f32; COLUMNS];
             for (vector, sum) in sums.into_iter().enumerate() {
                 // SAFETY: `row` holds two vectors, and `V` is at most 2.
@@ -252,10 +284,17 @@ macro_rules! micro_kernels {
             }
             for (column, &sum) in row.iter().enumerate().take(tile.columns) {
                 // SAFETY: `column` is one of the columns of `c`.
-                unsafe {
-                    let c = c.add(column);
-                    *c = if tile.accumulate { *c + sum } else { sum };
+                let c = unsafe { &mut *tile.c.add(place + column) };
+                let mut value = if tile.accumulate { *c + sum } else { sum };
+                if !tile.residual.is_null() {
+                    // SAFETY: the residual can be read where `c` can be.
+                    value += unsafe { *tile.residual.add(place + column) };
                 }
+                *c = match tile.bounds {
+                    Some([low, _]) if value < low => low,
+                    Some([_, high]) if value > high => high,
+                    _ => value,
+                };
             }
         }
     };

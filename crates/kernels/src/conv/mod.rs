@@ -12,16 +12,19 @@
 //! convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
 
 mod algorithm;
+mod block;
 mod depthwise;
 mod epilogue;
 mod groups;
 mod patches;
+mod pointwise;
 mod prepared;
 mod statistics;
 mod turned;
 mod winograd;
 
 pub use algorithm::{Algorithm, Pass};
+pub use block::{BlockLayer, InvertedResidual};
 pub use prepared::PreparedConv;
 
 use std::ops::Range;
@@ -96,7 +99,7 @@ fn forward(
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
     if depthwise::takes(shape, kernel) {
         let image = [shape.out_height(), shape.out_width()];
-        let outputs = depthwise::Outputs { image, first: [0; 2], step: 1 };
+        let outputs = depthwise::Outputs { image, first: [0; 2], step: 1, channels: [0, shape.out_channels] };
         let (batch, kernels) = (shape.batch, kernel.depthwise);
         let patches = patches.of_all_channels();
         let convolution = depthwise::Convolution { kernels, batch, patches, weights, epilogue, outputs };
@@ -226,6 +229,7 @@ fn depthwise_input_gradient(
             image: [shape.height, shape.width],
             first: [rows.first, columns.first],
             step: shape.stride,
+            channels: [0, shape.in_channels],
         };
         let (batch, kernels, epilogue) = (shape.batch, kernel.depthwise, Epilogue::nothing());
         depthwise::Convolution { kernels, batch, patches, weights, epilogue, outputs }.run(input_gradient, None);

@@ -50,8 +50,13 @@ impl Patches<'_> {
         let (mut x, mut y) = (pixels.start % out_width, pixels.start / out_width % out_height);
         let mut image = pixels.start / out_width / out_height;
         let first_run = places.start / self.run();
+        let is_whole = places == (0..self.kernel[0] * self.kernel[1] * self.channels);
+        let is_plain = is_whole && self.dilation == 1 && self.run() == self.kernel[1] * self.channels;
         for patch in into.chunks_exact_mut(places.len()).take(pixels.len()) {
-            self.gather_patch([image, y, x], places.start, first_run, patch);
+            match self.inside([y, x]).filter(|_| is_plain) {
+                Some(place) => self.gather_inside(image, place, patch),
+                None => self.gather_patch([image, y, x], places.start, first_run, patch),
+            }
             x += 1;
             if x == out_width {
                 (x, y) = (0, y + 1);
@@ -59,6 +64,25 @@ impl Patches<'_> {
                     (y, image) = (0, image + 1);
                 }
             }
+        }
+    }
+
+    /// The row and column of the image where a patch begins that lies in it whole, its places next to each other.
+    #[inline]
+    fn inside(&self, out: [usize; 2]) -> Option<[usize; 2]> {
+        let first = [0, 1].map(|axis| self.origin[axis] + (out[axis] * self.stride) as isize);
+        let [top, left] = first.map(|first| usize::try_from(first).ok());
+        let (top, left) = (top?, left?);
+        (top + self.kernel[0] <= self.height && left + self.kernel[1] <= self.width).then_some([top, left])
+    }
+
+    /// Fills `into` with such a patch: a run for each row of the kernel.
+    #[inline]
+    fn gather_inside(&self, image: usize, [top, left]: [usize; 2], into: &mut [f32]) {
+        let first = ((image * self.height + top) * self.width + left) * self.pixel;
+        let run = self.kernel[1] * self.channels;
+        for (row, into) in into.chunks_exact_mut(run).enumerate() {
+            copy(&self.images[first + row * self.width * self.pixel..][..run], into);
         }
     }
 
@@ -123,8 +147,16 @@ fn copy_with_zeros(from: &[f32], first: isize, into: &mut [f32]) {
 #[inline]
 fn copy(from: &[f32], into: &mut [f32]) {
     const SHORT: usize = 8;
-    if into.len() >= 8 * SHORT {
+    let length = into.len();
+    if length >= 8 * SHORT {
         return into.copy_from_slice(from);
+    }
+    if length >= SHORT && from.len() == length {
+        for (from, into) in from.chunks_exact(SHORT).zip(into.chunks_exact_mut(SHORT)) {
+            into.copy_from_slice(from);
+        }
+        // The last ones once more, with some before them.
+        return into[length - SHORT..].copy_from_slice(&from[length - SHORT..]);
     }
     let (mut parts, mut into_parts) = (from.chunks_exact(SHORT), into.chunks_exact_mut(SHORT));
     for (from, into) in (&mut parts).zip(&mut into_parts) {

@@ -1,8 +1,12 @@
 //! Convolutions for prediction: weights are brought once into the form that is computed with, not at every call.
 
+use std::ops::Range;
+
+use super::depthwise;
 use super::epilogue::Epilogue;
+use super::pointwise::Pointwise;
 use super::winograd::{Convolution, TransformedWeights};
-use super::{Algorithm, direct, forward, patches};
+use super::{Algorithm, direct, forward, is_pointwise, patches};
 use crate::arch::MicroKernel;
 use crate::gemm::{Packed, Rows};
 use crate::{Activation, ConvShape, Isa, Precision, assert_len};
@@ -13,12 +17,16 @@ use crate::{Activation, ConvShape, Isa, Precision, assert_len};
 /// packed for the direct algorithm (as large as the weights), or transformed by Winograd's (16/9 or 4 times as large). A
 /// batch for which another algorithm is faster, its own transform included, is computed by that one, from the weights.
 pub struct PreparedConv {
-    shape: ConvShape,
+    pub(super) shape: ConvShape,
     isa: Isa,
     weights: Vec<f32>,
+    /// Of a 1 x 1 padded to whole panels.
     bias: Option<Vec<f32>>,
     form: Form,
 }
+
+/// Tiles of rows of a 1 x 1 that are few: reading the weights is then what takes the time, and another way's concern.
+const FEW_TILES: usize = 4;
 
 enum Form {
     /// The weights as they came: depthwise kernels and groups read them so.
@@ -39,7 +47,12 @@ impl PreparedConv {
             assert_len("the bias", bias.len(), shape.out_channels);
         }
         let isa = Isa::current();
-        let form = Precision::F32.run(|| prepare(&shape, MicroKernel::of(isa), &weights));
+        let kernel = MicroKernel::of(isa);
+        let form = Precision::F32.run(|| prepare(&shape, kernel, &weights));
+        let mut bias = bias;
+        if let Some(bias) = bias.as_mut().filter(|_| is_pointwise(&shape)) {
+            bias.resize(shape.out_channels.next_multiple_of(kernel.columns), 0.0);
+        }
         Self { shape, isa, weights, bias, form }
     }
 
@@ -62,9 +75,13 @@ impl PreparedConv {
         if let Some(residual) = residual {
             assert_len("the residual", residual.len(), shape.output_len());
         }
-        let (isa, bias) = (self.isa, self.bias.as_deref());
-        let epilogue = Epilogue { isa, bias, residual, activation, ..Epilogue::nothing() };
-        let kernel = MicroKernel::of(isa);
+        let kernel = MicroKernel::of(self.isa);
+        if let Some(pointwise) = self.pointwise(residual, activation)
+            && shape.out_pixels() > FEW_TILES * kernel.rows
+        {
+            return pointwise.run(shape.out_pixels(), input, output);
+        }
+        let epilogue = self.epilogue(residual, activation);
         let chosen = Precision::F32.run(|| Algorithm::of_prepared(shape, self.algorithm()));
         match &self.form {
             Form::Packed(packed) if chosen == Algorithm::Direct => {
@@ -79,6 +96,51 @@ impl PreparedConv {
             }
             _ => Precision::F32.run(|| forward(shape, chosen, input, &self.weights, epilogue, output, None)),
         }
+    }
+
+    fn epilogue<'a>(&'a self, residual: Option<&'a [f32]>, activation: Activation) -> Epilogue<'a> {
+        let bias = self.bias.as_ref().map(|bias| &bias[..self.shape.out_channels]);
+        Epilogue { isa: self.isa, bias, residual, activation, ..Epilogue::nothing() }
+    }
+
+    /// What computes it, if it is one of 1 x 1.
+    pub(super) fn pointwise<'a>(
+        &'a self,
+        residual: Option<&'a [f32]>,
+        activation: Activation,
+    ) -> Option<Pointwise<'a>> {
+        let Form::Packed(weights) = &self.form else { return None };
+        let channels = [self.shape.in_channels, self.shape.out_channels];
+        let (kernel, bias) = (MicroKernel::of(self.isa), self.bias.as_deref().unwrap_or_default());
+        let epilogue = Epilogue { bias: None, ..self.epilogue(residual, activation) };
+        is_pointwise(&self.shape).then_some(Pointwise { kernel, channels, weights, bias, epilogue })
+    }
+
+    /// What computes a part of the outputs of one image, if it is depthwise: `channels` of `rows`, from these channels of
+    /// the rows `seen` of the image's input, which are `images`.
+    pub(super) fn depthwise_part<'a>(
+        &'a self,
+        images: &'a [f32],
+        seen: &Range<usize>,
+        rows: &Range<usize>,
+        channels: &Range<usize>,
+        activation: Activation,
+    ) -> depthwise::Convolution<'a> {
+        let mut patches = patches(&self.shape, images);
+        (patches.pixel, patches.channels) = (channels.len(), channels.len());
+        patches.height = seen.len();
+        patches.origin[0] += (rows.start * self.shape.stride) as isize - seen.start as isize;
+        patches.out[0] = rows.len();
+        let channels = [channels.start, self.shape.out_channels];
+        let outputs = depthwise::Outputs { image: patches.out, first: [0; 2], step: 1, channels };
+        let (kernels, weights) = (MicroKernel::of(self.isa).depthwise, &self.weights[..]);
+        let epilogue = self.epilogue(None, activation);
+        depthwise::Convolution { kernels, batch: 1, patches, weights, epilogue, outputs }
+    }
+
+    /// Whether it is depthwise, and `depthwise` has kernels for it.
+    pub(super) fn is_depthwise(&self) -> bool {
+        depthwise::takes(&self.shape, MicroKernel::of(self.isa))
     }
 
     /// That whose form the weights have.

@@ -106,7 +106,7 @@ fn product(
 const TASK: usize = 1 << 18;
 
 /// Tasks that the work is cut into where it is large enough: enough to keep many cores busy to the end.
-const TASKS: usize = 32;
+pub(crate) const TASKS: usize = 32;
 
 /// Tasks that so many multiplications should be cut into.
 pub(crate) fn wanted_tasks(multiplications: usize) -> usize {
@@ -124,7 +124,7 @@ pub(crate) fn step_blocks(k: usize, depth: usize) -> impl Iterator<Item = Range<
 }
 
 /// Rows of A in a block, a multiple of the kernel's.
-fn block_rows(kernel: &MicroKernel) -> usize {
+pub(crate) fn block_rows(kernel: &MicroKernel) -> usize {
     LEFT_BYTES / size_of::<f32>() / kernel.depth / kernel.rows * kernel.rows
 }
 
@@ -147,16 +147,48 @@ pub(crate) struct Target<'a> {
     pub(crate) accumulate: bool,
 }
 
+/// What is done to values of C when their sums are complete.
+#[derive(Clone, Copy)]
+pub(crate) struct Ending<'a> {
+    /// As long as the whole of C, and added to it; empty for nothing.
+    pub(crate) residual: &'a [f32],
+    /// Where values are cut off, if they are.
+    pub(crate) bounds: Option<[f32; 2]>,
+}
+
+impl Ending<'_> {
+    pub(crate) const NOTHING: Self = Self { residual: &[], bounds: None };
+}
+
+/// Bytes of panels that stay in the first-level cache beside a tile of A and of C.
+const NEAR_BYTES: usize = 16 * 1024;
+
 /// Multiplies a block of A (`rows x depth`) by panels of B (`depth x columns`).
 ///
 /// # Safety
 /// Nobody else uses the block of C meanwhile.
 pub(crate) unsafe fn multiply(
     kernel: &MicroKernel,
+    sizes: [usize; 3],
+    left: Block<'_>,
+    right: Panels<'_>,
+    target: Target<'_>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_and_end(kernel, sizes, left, right, target, Ending::NOTHING) };
+}
+
+/// [`multiply`] by the last steps of the sums, and what is done to them then.
+///
+/// # Safety
+/// Nobody else uses the block of C meanwhile.
+pub(crate) unsafe fn multiply_and_end(
+    kernel: &MicroKernel,
     [rows, columns, depth]: [usize; 3],
     left: Block<'_>,
     right: Panels<'_>,
     target: Target<'_>,
+    ending: Ending<'_>,
 ) {
     if rows == 0 || columns == 0 {
         return;
@@ -175,31 +207,64 @@ pub(crate) unsafe fn multiply(
         assert!(end <= right.values.len(), "a panel of B is too short");
     }
     assert!(target.bias.is_empty() || (last_panel + 1) * width <= target.bias.len(), "the bias is too short");
+    assert!(ending.residual.is_empty() || ending.residual.len() == target.c.len(), "the residual is not as long as C");
     // `pointer` checks that the last value of the block lies in C.
     let _ = target.c.pointer(target.first + (rows - 1) * target.row + columns);
-    for panel in 0..=last_panel {
+    let cut = Tiles { rows, most: kernel.rows, tiles: last_tile + 1, even: left.tile == kernel.rows * left.row };
+    let run = |panel: usize, tile: usize| {
         let first_column = panel * width;
         let in_panel = width.min(columns - first_column);
-        for tile in 0..=last_tile {
-            let in_tile = kernel.rows.min(rows - tile * kernel.rows);
-            let first = target.first + tile * kernel.rows * target.row + first_column;
-            let bias = if target.bias.is_empty() { std::ptr::null() } else { &raw const target.bias[first_column] };
-            let operands = Tile {
-                depth,
-                a: left.values.as_ptr().wrapping_add(tile * left.tile),
-                a_row: left.row,
-                a_step: left.step,
-                b: right.values.as_ptr().wrapping_add(panel * right.panel),
-                b_step: right.step,
-                bias,
-                accumulate: target.accumulate,
-                c: target.c.pointer(first),
-                c_row: target.row,
-                columns: in_panel,
-            };
-            // SAFETY: `MicroKernel::of` was given an instruction set of this machine; the assertions above hold for the
-            // last row, step and column, and so for all before them; C is ours by the caller's promise.
-            unsafe { kernel.tile(in_tile, in_panel)(&operands) };
+        let rows = cut.rows(tile);
+        let first = target.first + rows.start * target.row + first_column;
+        let bias = if target.bias.is_empty() { std::ptr::null() } else { &raw const target.bias[first_column] };
+        let residual = if ending.residual.is_empty() { std::ptr::null() } else { &raw const ending.residual[first] };
+        let start = if cut.even { rows.start * left.row } else { tile * left.tile };
+        let operands = Tile {
+            depth,
+            a: left.values.as_ptr().wrapping_add(start),
+            a_row: left.row,
+            a_step: left.step,
+            b: right.values.as_ptr().wrapping_add(panel * right.panel),
+            b_step: right.step,
+            bias,
+            accumulate: target.accumulate,
+            residual,
+            bounds: ending.bounds,
+            c: target.c.pointer(first),
+            c_row: target.row,
+            columns: in_panel,
+        };
+        // SAFETY: `MicroKernel::of` was given an instruction set of this machine; the assertions above hold for the
+        // last row, step and column, and so for all before them, wherever the tiles begin; C is ours by the caller's
+        // promise, and a residual is as long.
+        unsafe { kernel.tile(rows.len(), in_panel)(&operands) };
+    };
+    // Where all panels stay close, C is written row after row.
+    if (last_panel + 1) * width * depth * size_of::<f32>() <= NEAR_BYTES {
+        (0..=last_tile).for_each(|tile| (0..=last_panel).for_each(|panel| run(panel, tile)));
+    } else {
+        (0..=last_panel).for_each(|panel| (0..=last_tile).for_each(|tile| run(panel, tile)));
+    }
+}
+
+/// How rows are cut into tiles.
+#[derive(Clone, Copy)]
+struct Tiles {
+    rows: usize,
+    /// Rows of the largest tile.
+    most: usize,
+    tiles: usize,
+    /// Whether A may be cut anywhere, its rows being as far apart from tile to tile as within one. Then tiles are of nearly
+    /// one height: the last of a few rows would take as long as one of many.
+    even: bool,
+}
+
+impl Tiles {
+    fn rows(self, tile: usize) -> Range<usize> {
+        if self.even {
+            tile * self.rows / self.tiles..(tile + 1) * self.rows / self.tiles
+        } else {
+            tile * self.most..self.rows.min((tile + 1) * self.most)
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn logits_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -
 
 /// What a network makes of some images of a dataset, in their order, some at a time.
 pub fn answers_of(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], mut take: impl FnMut(Answers)) {
-    let batch = predictor.graph().batch_in_memory();
+    let batch = predictor.batch_in_memory();
     let mut pixels = Vec::with_capacity(batch.min(images.len()) * dataset.shape.len());
     for chunk in images.chunks(batch) {
         pixels.clear();

@@ -568,14 +568,6 @@ impl Graph {
         (!matches!(self.nodes[value].op, Op::Input | Op::Normalize { .. })).then_some(value)
     }
 
-    /// Images that are best computed together where there are many: enough to share the work of reading weights, few
-    /// enough that values stay near the processor.
-    pub fn batch_in_memory(&self) -> usize {
-        const VALUES: usize = 4 << 20;
-        let largest = self.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
-        (VALUES / largest.max(1)).clamp(1, 256)
-    }
-
     /// Fixes a share of the parameters, from the first on; the last layer always learns.
     pub fn freeze(&mut self, share: f64) {
         let last = self.classifier().map_or(0, |(node, _)| self.nodes[node].parameters.len());

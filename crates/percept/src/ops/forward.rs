@@ -6,7 +6,7 @@ use percept_kernels::{
 
 use super::{
     NORM_MOMENTUM, Network, checked,
-    plan::{Chain, activation, epsilon},
+    plan::{Block, Chain, activation, epsilon},
 };
 use crate::model::{
     fold::affine,
@@ -47,6 +47,9 @@ impl Network {
 
     /// Computes one node, and what it absorbed, into `output`.
     pub(super) fn run(&mut self, index: usize, images: &[u8], batch: usize, training: bool, output: &mut [f32]) {
+        if let Some(block) = &self.plan.blocks[index] {
+            return self.run_block(block, batch, output);
+        }
         if let Some(chain) = &self.plan.chains[index] {
             return self.run_chain(chain, batch, output);
         }
@@ -144,6 +147,22 @@ impl Network {
         let input = value(self.graph.nodes[chain.conv].inputs[0]);
         if let Some(convolution) = &self.prepared[chain.conv] {
             convolution.run(batch, input, chain.residual.map(value), chain.activation, output);
+        }
+    }
+
+    /// Convolutions whose values between them never lie in memory.
+    fn run_block(&self, block: &Block, batch: usize, output: &mut [f32]) {
+        let layer = |last: usize| {
+            let chain = self.plan.chains[last].as_ref()?;
+            let convolution = self.prepared[chain.conv].as_ref()?;
+            Some(kernels::BlockLayer { convolution, activation: chain.activation })
+        };
+        let [input, residual] = [0, 1].map(|read| self.plan.reads[block.project].get(read));
+        let value = |index: &usize| self.values[*index].as_deref().unwrap_or_default();
+        if let (Some(depthwise), Some(project)) = (layer(block.depthwise), layer(block.project)) {
+            let expand = block.expand.and_then(layer);
+            let (input, residual) = (input.map(value).unwrap_or_default(), residual.map(value));
+            kernels::InvertedResidual { expand, depthwise, project }.run(batch, input, residual, output);
         }
     }
 

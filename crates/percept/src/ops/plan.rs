@@ -16,6 +16,8 @@ pub(super) struct Plan {
     pub needs_gradient: Vec<bool>,
     /// Prediction only: the convolution that ends at this node.
     pub chains: Vec<Option<Chain>>,
+    /// Prediction only: the inverted residual that ends at this node.
+    pub blocks: Vec<Option<Block>>,
     /// The node whose value this node's is: itself, but for a flattening, which changes no memory.
     pub origin: Vec<usize>,
     /// Whether this linear layer reads the images' bytes and normalises them itself.
@@ -37,6 +39,15 @@ pub(super) struct Chain {
     /// The node that is added.
     pub residual: Option<usize>,
     pub activation: Activation,
+}
+
+/// Chains that run as one operation: a 1 x 1 convolution to more channels, if there is one, a depthwise convolution, and a
+/// 1 x 1 convolution. They are named by the nodes where they end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Block {
+    pub expand: Option<usize>,
+    pub depthwise: usize,
+    pub project: usize,
 }
 
 impl Plan {
@@ -73,7 +84,7 @@ impl Plan {
         plan
     }
 
-    /// Every convolution runs with its norm, a residual and its activation.
+    /// Every convolution runs with its norm, a residual and its activation, and inverted residuals run as one.
     pub fn prediction(graph: &Graph) -> Self {
         let mut plan = Self::new(graph);
         let consumers = consumers(graph);
@@ -107,8 +118,33 @@ impl Plan {
         }
         plan.fuse_activations(graph, &consumers);
         plan.skip_passes(graph);
+        plan.find_blocks(graph, &consumers);
         plan.count_readers();
         plan
+    }
+
+    /// Finds the chains that run as one, of which the last reads what the first does.
+    fn find_blocks(&mut self, graph: &Graph, consumers: &[Vec<usize>]) {
+        // The chain of such convolutions that alone makes and feeds what a chain reads.
+        let before = |plan: &Self, last: usize, is_fitting: fn(&Graph, usize) -> bool| {
+            let input = graph.nodes[plan.chains[last].as_ref()?.conv].inputs[0];
+            let chain = plan.chains[input].as_ref().filter(|chain| chain.residual.is_none())?;
+            let is_free = consumers[input].len() == 1 && plan.blocks[input].is_none();
+            (is_free && is_fitting(graph, chain.conv)).then_some(input)
+        };
+        for project in 0..graph.nodes.len() {
+            if !self.chains[project].as_ref().is_some_and(|chain| is_pointwise(graph, chain.conv)) {
+                continue;
+            }
+            let Some(depthwise) = before(self, project, is_depthwise) else { continue };
+            let expand = before(self, depthwise, is_pointwise);
+            let first = expand.unwrap_or(depthwise);
+            self.reads[project][0] = self.reads[first][0];
+            for inner in [Some(depthwise), expand].into_iter().flatten() {
+                self.absorbed_by[inner] = Some(project);
+            }
+            self.blocks[project] = Some(Block { expand, depthwise, project });
+        }
     }
 
     fn new(graph: &Graph) -> Self {
@@ -125,6 +161,7 @@ impl Plan {
             readers: vec![0; count],
             needs_gradient,
             chains: vec![None; count],
+            blocks: vec![None; count],
             measures: vec![None; count],
             origin: (0..count).collect(),
             reads_bytes: vec![false; count],
@@ -245,6 +282,18 @@ impl Plan {
     pub fn absorbed(&self, graph: &Graph, index: usize) -> Option<usize> {
         graph.nodes[index].inputs.first().copied().filter(|&input| self.absorbed_by[input] == Some(index))
     }
+}
+
+/// Whether it is a convolution of 1 x 1 and nothing else.
+fn is_pointwise(graph: &Graph, index: usize) -> bool {
+    matches!(graph.nodes[index].op, Op::Conv2d { kernel: 1, stride: 1, padding: [[0, 0], [0, 0]], groups: 1, .. })
+}
+
+/// Whether it is a convolution whose every channel is a group.
+fn is_depthwise(graph: &Graph, index: usize) -> bool {
+    let Op::Conv2d { groups, .. } = graph.nodes[index].op else { return false };
+    let node = &graph.nodes[index];
+    groups > 1 && [node.shape, graph.nodes[node.inputs[0]].shape].iter().all(|shape| shape.channels() == groups)
 }
 
 /// What an activation is to the kernels.

@@ -68,6 +68,15 @@ impl Predictor {
         self.features.map_or(0, |node| self.network.graph.nodes[node].shape.len())
     }
 
+    /// Images that are best computed together where there are many: enough to share the work of reading weights, few
+    /// enough that values stay near the processor.
+    pub fn batch_in_memory(&self) -> usize {
+        const VALUES: usize = 4 << 20;
+        let (plan, nodes) = (&self.network.plan, &self.network.graph.nodes);
+        let values = (0..nodes.len()).filter(|&node| !plan.is_idle(node)).map(|node| nodes[node].shape.len());
+        (VALUES / values.max().unwrap_or(1).max(1)).clamp(1, 256)
+    }
+
     /// Logits `[images, classes]` of u8 images `[images, height, width, channels]`.
     ///
     /// # Panics
@@ -83,8 +92,10 @@ impl Predictor {
     pub fn answer(&mut self, images: &[u8]) -> Answers {
         let size = self.network.graph.input.len();
         let mut all = Answers::default();
-        // Together no more than stay near the processor, whoever asks for how many.
-        for part in images.chunks(self.network.graph.batch_in_memory() * size) {
+        // Together no more than stay near the processor, whoever asks for how many, and in every part as many.
+        let count = images.len().div_ceil(size);
+        let parts = count.div_ceil(self.batch_in_memory()).max(1);
+        for part in images.chunks(count.div_ceil(parts).max(1) * size) {
             let Answers { logits, features } = self.answer_together(part);
             all.logits.extend(logits);
             all.features.extend(features);

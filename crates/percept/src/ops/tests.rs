@@ -300,7 +300,7 @@ fn parts_of_a_batch_add_up_where_no_norm_looks_at_the_whole() {
 
 #[test]
 fn a_prediction_does_not_depend_on_its_batch() {
-    for name in ["mlp", "cnn", "cnn6", "resnet18", "mobilenet_v3_large", "convnext_tiny"] {
+    for name in ["mlp", "cnn", "cnn6", "resnet18", "efficientnet_lite0", "mobilenet_v3_large", "convnext_tiny"] {
         let mut network = network(name, side(name, 13), 3);
         let images = images(&network, BATCH);
         loss(&mut network, &images); // running statistics that are not the first ones
@@ -332,6 +332,24 @@ fn folding_changes_no_prediction() {
         }
         let absorbed = network.predictor().network.plan.absorbed_by.iter().flatten().count();
         assert_eq!(absorbed > 0, network.graph().is_convolutional(), "{name}");
+    }
+}
+
+#[test]
+fn inverted_residuals_run_as_one() {
+    // Gates stand between the layers of 8 of the 15 of MobileNetV3.
+    for (name, all, without_expansion) in
+        [("efficientnet_lite0", 16, 1), ("mobilenet_v3_large", 7, 1), ("resnet18", 0, 0), ("convnext_tiny", 0, 0)]
+    {
+        let predictor = network(name, side(name, 64), 3).predictor();
+        let plan = &predictor.network.plan;
+        let blocks: Vec<_> = plan.blocks.iter().flatten().collect();
+        let plain = blocks.iter().filter(|block| block.expand.is_none()).count();
+        assert_eq!((blocks.len(), plain), (all, without_expansion), "{name}");
+        for block in blocks {
+            let inner = [Some(block.depthwise), block.expand];
+            assert!(inner.into_iter().flatten().all(|inner| plan.is_idle(inner)), "{name}: {block:?}");
+        }
     }
 }
 

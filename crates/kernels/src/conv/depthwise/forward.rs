@@ -16,18 +16,20 @@ pub(crate) struct Convolution<'a> {
     pub(crate) kernels: &'static Depthwise,
     pub(crate) batch: usize,
     pub(crate) patches: Patches<'a>,
-    /// `[kernel_height, kernel_width, channels]`
+    /// `[kernel_height, kernel_width, channels]`, of all channels of the outputs.
     pub(crate) weights: &'a [f32],
     pub(crate) epilogue: Epilogue<'a>,
     pub(crate) outputs: Outputs,
 }
 
 /// Which pixels of the images that are written the outputs are: the row and column of the first, and how far the next.
+/// Which channels: that of the first of the patches, among so many.
 #[derive(Clone, Copy)]
 pub(crate) struct Outputs {
     pub(crate) image: [usize; 2],
     pub(crate) first: [usize; 2],
     pub(crate) step: usize,
+    pub(crate) channels: [usize; 2],
 }
 
 /// Multiplications of a matrix product that have the time of one here.
@@ -46,38 +48,58 @@ impl Convolution<'_> {
     }
 
     fn compute_all(&self, output: &mut [f32]) {
-        let Outputs { image: [height, width], first, step } = self.outputs;
-        let (patches, channels) = (&self.patches, self.patches.channels);
-        let last = |axis: usize| first[axis] + patches.out[axis].saturating_sub(1) * step;
-        assert!(last(0) < height && last(1) < width && output.len() == self.batch * height * width * channels);
-        assert!(patches.images.len() == self.batch * patches.height * patches.width * channels);
-        assert!(self.weights.len() == patches.kernel[0] * patches.kernel[1] * channels);
         let (all, rows) = (self.rows(), self.rows_in_task());
-        let (bounds, epilogue) = self.split_epilogue();
+        self.check(output.len());
         let output = SharedMut::new(output);
         parallel::for_each(all.div_ceil(rows), |block| {
-            let range = block * rows..all.min((block + 1) * rows);
             // SAFETY: every task has rows of its own.
-            unsafe { self.compute(range.clone(), bounds, output) };
-            let row = patches.out[1] * channels;
-            let region = Region { first: range.start * row, rows: 1, columns: range.len() * patches.out[1], row: 0 };
-            // SAFETY: as above; with an epilogue, the outputs are all of the pixels.
-            unsafe { epilogue.finish(block, std::iter::once(region), 0..channels, channels, output) };
+            unsafe { self.compute_rows(block, block * rows..all.min((block + 1) * rows), output) };
         });
+    }
+
+    /// Overwrites the outputs on this thread alone.
+    ///
+    /// # Safety
+    /// Nobody else uses those outputs meanwhile.
+    pub(crate) unsafe fn run_here(&self, output: SharedMut<'_, f32>) {
+        self.check(output.len());
+        // SAFETY: the caller's promise.
+        unsafe { self.compute_rows(0, 0..self.rows(), output) };
+    }
+
+    fn check(&self, output: usize) {
+        let Outputs { image: [height, width], first, step, channels: [channel, all] } = self.outputs;
+        let (patches, channels) = (&self.patches, self.patches.channels);
+        let last = |axis: usize| first[axis] + patches.out[axis].saturating_sub(1) * step;
+        assert!(last(0) < height && last(1) < width && output == self.batch * height * width * all);
+        assert!(patches.images.len() == self.batch * patches.height * patches.width * channels);
+        assert!(self.weights.len() == patches.kernel[0] * patches.kernel[1] * all && channel + channels <= all);
+    }
+
+    /// Some rows of outputs and their epilogue, after [`Self::check`]. With an epilogue, the outputs are all of the pixels.
+    ///
+    /// # Safety
+    /// Nobody else uses those outputs meanwhile.
+    unsafe fn compute_rows(&self, block: usize, rows: Range<usize>, output: SharedMut<'_, f32>) {
+        let (bounds, epilogue) = self.split_epilogue();
+        // SAFETY: the caller's promise.
+        unsafe { self.compute(rows.clone(), bounds, output) };
+        let (width, [channel, all]) = (self.patches.out[1], self.outputs.channels);
+        let channels = channel..channel + self.patches.channels;
+        let region = Region { first: rows.start * width * all, rows: 1, columns: rows.len() * width, row: 0 };
+        // SAFETY: as above.
+        unsafe { epilogue.finish(block, std::iter::once(region), channels, all, output) };
     }
 
     /// The bounds that make an activation, and what else is left to do after bias, residual and bounds.
     fn split_epilogue(&self) -> ([f32; 2], Epilogue<'_>) {
-        let (infinity, activation) = (f32::INFINITY, self.epilogue.activation);
-        let (bounds, activation) = match activation {
-            Activation::Relu => ([0.0, infinity], Activation::Identity),
-            Activation::Relu6 => ([0.0, 6.0], Activation::Identity),
-            other => ([-infinity, infinity], other),
-        };
+        let bounds = self.epilogue.activation.bounds();
+        let activation = if bounds.is_some() { Activation::Identity } else { self.epilogue.activation };
+        let bounds = bounds.unwrap_or([-f32::INFINITY, f32::INFINITY]);
         (bounds, Epilogue { bias: None, residual: None, activation, ..self.epilogue })
     }
 
-    /// One task: some rows of outputs, counted over all images.
+    /// Rows of outputs, counted over all images, as far as the kernels bring them.
     ///
     /// # Safety
     /// Nobody else uses those outputs meanwhile.
@@ -133,28 +155,29 @@ impl Convolution<'_> {
         bounds: [f32; 2],
         output: SharedMut<'_, f32>,
     ) {
-        let Patches { images, height, width, channels: all, kernel, stride, dilation, origin, .. } = self.patches;
+        let Patches { images, height, width, channels: in_all, kernel, stride, dilation, origin, .. } = self.patches;
         let top = origin[0] + (row * stride) as isize;
         let taps = taps_inside(top, dilation, kernel[0], height);
         let left = origin[1] + (columns.start * stride) as isize;
         let seen = taps_inside(left, 1, self.seen(columns.len()), width);
         let first_row = ((image * height) as isize + top) + (taps.start * dilation) as isize;
-        let place = (first_row * width as isize + left) * all as isize + channels.start as isize;
+        let place = (first_row * width as isize + left) * in_all as isize + channels.start as isize;
         let outputs = &self.outputs;
+        let [channel, all] = [outputs.channels[0] + channels.start, outputs.channels[1]];
         let written_row = image * outputs.image[0] + outputs.first[0] + row * outputs.step;
         let written = written_row * outputs.image[1] + outputs.first[1] + columns.start * outputs.step;
-        let written = written * all + channels.start;
+        let written = written * all + channel;
         let tile = DepthwiseTile {
             channels: channels.len(),
             input: images.as_ptr().wrapping_offset(place),
-            input_pixel: stride * all,
-            input_step: [dilation * all, dilation * width * all],
+            input_pixel: stride * in_all,
+            input_step: [dilation * in_all, dilation * width * in_all],
             rows: taps.len(),
             inside,
             seen: [seen.start, seen.end],
-            weights: self.weights.as_ptr().wrapping_add(taps.start * kernel[1] * all + channels.start),
+            weights: self.weights.as_ptr().wrapping_add(taps.start * kernel[1] * all + channel),
             weights_step: all,
-            bias: self.epilogue.bias.map_or(std::ptr::null(), |bias| &raw const bias[channels.start]),
+            bias: self.epilogue.bias.map_or(std::ptr::null(), |bias| &raw const bias[channel]),
             residual: self.epilogue.residual.map_or(std::ptr::null(), |residual| &raw const residual[written]),
             output: output.pointer(written),
             output_pixel: outputs.step * all,

@@ -79,7 +79,7 @@ impl Extraction<'_> {
             ))),
         }
         let mut values = Vec::with_capacity(length);
-        let batch = (self.backbone.graph().batch_in_memory() / views).max(1);
+        let batch = (self.backbone.batch_in_memory() / views).max(1);
         let total = (images.len() * views) as u64;
         for chunk in images.chunks(batch) {
             if self.stop.load(Ordering::Relaxed) {
