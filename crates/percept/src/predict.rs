@@ -113,8 +113,8 @@ impl Classifier {
         }
         let classes = self.card.classes.len();
         let Answers { logits: mut probabilities, features } = self.predictor.answer(&pixels);
+        let distances = self.known.as_ref().map(|known| known.distances(&features, &probabilities));
         calibrated_softmax(&mut probabilities, classes, self.card.temperature);
-        let distances = self.known.as_ref().map(|known| known.distances(&features));
         let is_unknown = |image: usize| match (&self.known, &distances) {
             (Some(known), Some(distances)) => known.is_unknown(distances[image]),
             _ => false,

@@ -118,8 +118,8 @@ pub(super) fn finish(
     let sample = spread(&dataset.train, TRAIN_SAMPLE);
     // Folded once: the parameters stay as they are from here on.
     let mut predictor = session.network.predictor().with_views(session.config.views);
-    let (logits, seen) = look(&mut predictor, dataset, &sample);
-    let train = Evaluation::new(&logits, &seen.labels, classes, 1.0);
+    let mut seen = look(&mut predictor, dataset, &sample);
+    let train = Evaluation::new(&seen.logits, &seen.labels, classes, 1.0);
     let by_folds = held.filter(|_| dataset.validation.is_empty());
     // Folds can stand in where the features have learned from no image here.
     let judges = !dataset.validation.is_empty() || by_folds.is_some() && session.config.stage == 1;
@@ -127,12 +127,17 @@ pub(super) fn finish(
     let (held, held_sample) = match by_folds {
         Some(held) => (held, None),
         None => {
-            let (logits, sample) = look(&mut predictor, dataset, &dataset.validation);
-            (Held { logits, labels: sample.labels.clone() }, Some(sample))
+            let sample = look(&mut predictor, dataset, &dataset.validation);
+            (Held { logits: sample.logits.clone(), labels: sample.labels.clone() }, Some(sample))
         }
     };
     let fitted = match tells_unknown {
         true => {
+            if held_sample.is_none() {
+                let places = spread(&(0..dataset.train.len() as u32).collect::<Vec<u32>>(), TRAIN_SAMPLE);
+                let row = |&place: &u32| &held.logits[place as usize * classes..][..classes];
+                seen.logits = places.iter().flat_map(row).copied().collect();
+            }
             let rate = session.config.false_rejection;
             rejection::fit(&mut predictor, dataset, &sample, &seen, held_sample.as_ref(), rate)
         }
@@ -217,14 +222,14 @@ pub(super) fn finish(
     Ok(outcome)
 }
 
-/// Logits, features and labels of some images.
-fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> (Vec<f32>, Sample) {
+/// Features, logits and labels of some images.
+fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Sample {
     let (mut logits, mut features) = (Vec::new(), Vec::new());
     answers_of(predictor, dataset, images, |answers| {
         logits.extend(answers.logits);
         features.extend(answers.features);
     });
-    (logits, Sample { features, labels: labels_of(dataset, images) })
+    Sample { features, logits, labels: labels_of(dataset, images) }
 }
 
 /// Writes the model file. Nothing in it depends on the clock, so that equal trainings give equal files.
