@@ -4,10 +4,6 @@ use percept_kernels::{self as kernels, Layout};
 
 /// Rounds of the subspace iteration: the components matter together, hardly each alone.
 const ROUNDS: usize = 8;
-/// Steps of the conjugate gradients at most, and the share of the right side's length at which they end.
-const STEPS: usize = 200;
-const EXACT: f64 = 1e-5;
-
 /// `[rows, width]`.
 pub(crate) struct Matrix {
     pub values: Vec<f32>,
@@ -55,11 +51,6 @@ impl Matrix {
             &mut product,
         );
         product
-    }
-
-    /// The mean of all squares.
-    pub fn mean_square(&self) -> f64 {
-        dot(&self.values, &self.values) / self.values.len().max(1) as f64
     }
 }
 
@@ -148,69 +139,6 @@ fn side_by_side(columns: &[Vec<f32>]) -> Vec<f32> {
     (0..width * count).map(|place| columns[place % count][place / count]).collect()
 }
 
-/// Solves `(share AᵀA + ball I) x = b` for each row of `right` `[count, width]`, by conjugate gradients (Hestenes and
-/// Stiefel 1952), all at once; the solutions are columns: `[width, count]`.
-pub(crate) fn solve(rows: &Matrix, share: f64, ball: f64, right: &[f32]) -> Vec<f32> {
-    let width = rows.width;
-    let count = right.len() / width;
-    let mut solutions = vec![vec![0.0f32; width]; count];
-    let mut residuals: Vec<Vec<f32>> = right.chunks_exact(width).map(<[f32]>::to_vec).collect();
-    let mut directions = residuals.clone();
-    let wanted: Vec<f64> = residuals.iter().map(|residual| EXACT * EXACT * dot(residual, residual)).collect();
-    for _ in 0..STEPS {
-        let left: Vec<f64> = residuals.iter().map(|residual| dot(residual, residual)).collect();
-        if left.iter().zip(&wanted).all(|(left, wanted)| left <= wanted) {
-            break;
-        }
-        let images = rows.transposed_times(&rows.times(&side_by_side(&directions), count), count);
-        for column in 0..count {
-            if left[column] <= wanted[column] {
-                continue;
-            }
-            let direction = &mut directions[column];
-            let image: Vec<f32> = (0..width)
-                .map(|row| (share * f64::from(images[row * count + column]) + ball * f64::from(direction[row])) as f32)
-                .collect();
-            let step = left[column] / dot(direction, &image);
-            add(&mut solutions[column], direction, step);
-            add(&mut residuals[column], &image, -step);
-            let turn = dot(&residuals[column], &residuals[column]) / left[column];
-            let residual = &residuals[column];
-            direction.iter_mut().zip(residual).for_each(|(old, residual)| *old = residual + turn as f32 * *old);
-        }
-    }
-    side_by_side(&solutions)
-}
-
-/// The lower triangle whose product with its transpose is the symmetric `[size, size]`; nothing if that is not positive.
-pub(crate) fn cholesky(matrix: &[f64], size: usize) -> Option<Vec<f64>> {
-    let mut factor = vec![0.0; size * size];
-    for row in 0..size {
-        for column in 0..=row {
-            let (own, other) = (&factor[row * size..][..column], &factor[column * size..][..column]);
-            let sum: f64 = own.iter().zip(other).map(|(a, b)| a * b).sum();
-            let rest = matrix[row * size + column] - sum;
-            factor[row * size + column] = match row == column {
-                true if rest > 0.0 => rest.sqrt(),
-                true => return None,
-                false => rest / factor[column * size + column],
-            };
-        }
-    }
-    Some(factor)
-}
-
-/// Solves `L x = b` for a lower triangle.
-pub(crate) fn forward_substitution(factor: &[f32], right: &[f32]) -> Vec<f32> {
-    let size = right.len();
-    let mut solution: Vec<f32> = Vec::with_capacity(size);
-    for row in 0..size {
-        let sum = dot(&factor[row * size..][..row], &solution);
-        solution.push(((f64::from(right[row]) - sum) / f64::from(factor[row * size + row])) as f32);
-    }
-    solution
-}
-
 /// Adds a multiple.
 pub(crate) fn add(into: &mut [f32], values: &[f32], factor: f64) {
     into.iter_mut().zip(values).for_each(|(into, value)| *into += factor as f32 * value);
@@ -230,41 +158,6 @@ mod tests {
 
     fn wave(count: usize) -> Vec<f32> {
         (0..count).map(|place| ((place * 37 + place * place * 11) % 101) as f32 / 50.0 - 1.0).collect()
-    }
-
-    #[test]
-    fn conjugate_gradients_solve_what_they_were_given() {
-        let (rows, width, count) = (9, 13, 3);
-        let matrix = Matrix::new(wave(rows * width), width);
-        let right = wave(count * width + 5)[5..].to_vec();
-        let solutions = solve(&matrix, 0.2, 0.3, &right);
-        let images = matrix.transposed_times(&matrix.times(&solutions, count), count);
-        for row in 0..width {
-            for column in 0..count {
-                let place = row * count + column;
-                let found = 0.2 * images[place] + 0.3 * solutions[place];
-                assert!((found - right[column * width + row]).abs() < 1e-3, "{found}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_factor_times_its_transpose_is_the_matrix() {
-        let matrix = [4.0, 2.0, 1.0, 2.0, 5.0, 3.0, 1.0, 3.0, 6.0];
-        let factor = cholesky(&matrix, 3).expect("it is positive");
-        for row in 0..3 {
-            for column in 0..3 {
-                let sum: f64 = (0..3).map(|at| factor[row * 3 + at] * factor[column * 3 + at]).sum();
-                assert!((sum - matrix[row * 3 + column]).abs() < 1e-12);
-            }
-        }
-        let lower: Vec<f32> = factor.iter().map(|&value| value as f32).collect();
-        let solution = forward_substitution(&lower, &[1.0, -2.0, 3.0]);
-        for (row, wanted) in [1.0, -2.0, 3.0].into_iter().enumerate() {
-            let sum: f32 = (0..=row).map(|at| lower[row * 3 + at] * solution[at]).sum();
-            assert!((sum - wanted).abs() < 1e-5);
-        }
-        assert!(cholesky(&[1.0, 2.0, 2.0, 1.0], 2).is_none());
     }
 
     #[test]

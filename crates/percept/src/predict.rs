@@ -158,11 +158,13 @@ impl Classifier {
     pub fn outcome(&mut self, pixels: &[u8]) -> Outcome {
         let classes = self.card.classes.len();
         let Answers { logits: mut rows, features } = self.predictor.answer(pixels);
-        probabilities(&mut rows, classes, self.card.temperature, self.card.is_exclusive());
         let unknown = match &self.known {
-            Some(known) => known.distances(&features).into_iter().map(|distance| known.is_unknown(distance)).collect(),
+            Some(known) => {
+                known.distances(&features, &rows).into_iter().map(|distance| known.is_unknown(distance)).collect()
+            }
             None => vec![false; rows.len() / classes],
         };
+        probabilities(&mut rows, classes, self.card.temperature, self.card.is_exclusive());
         Outcome { probabilities: rows, unknown }
     }
 

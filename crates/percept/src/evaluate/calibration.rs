@@ -21,7 +21,7 @@ pub struct Bin {
 }
 
 /// `ln` of the sum of `e^(logit / temperature)`.
-pub(super) fn log_normalizer(row: &[f32], temperature: f32) -> f64 {
+pub(crate) fn log_normalizer(row: &[f32], temperature: f32) -> f64 {
     let scaled = row.iter().map(|&value| f64::from(value) / f64::from(temperature));
     let largest = scaled.clone().fold(f64::NEG_INFINITY, f64::max);
     scaled.map(|value| (value - largest).exp()).sum::<f64>().ln() + largest

@@ -43,8 +43,8 @@ pub fn logits_and_distances(
 ) -> (Vec<f32>, Vec<f32>) {
     let (mut logits, mut distances) = (Vec::new(), Vec::new());
     answers_of(predictor, dataset, images, |answers| {
+        distances.extend(known.iter().flat_map(|known| known.distances(&answers.features, &answers.logits)));
         logits.extend(answers.logits);
-        distances.extend(known.iter().flat_map(|known| known.distances(&answers.features)));
     });
     (logits, distances)
 }

@@ -11,6 +11,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use calibration::log_normalizer;
 pub use calibration::{Bin, fit_temperature};
 pub use measure::{
     Figures, Measured, Places, UnknownFigures, UnseenFigures, answers_of, evaluate_model, evaluate_split,
@@ -130,7 +131,7 @@ impl Evaluation {
                 .enumerate()
                 .filter(|&(class, value)| *value > row[label] || (*value == row[label] && class < label));
             among_five += usize::from(!broken && before.count() < 5);
-            let log_normalizer = calibration::log_normalizer(row, temperature);
+            let log_normalizer = log_normalizer(row, temperature);
             loss += log_normalizer - f64::from(row[label]) / f64::from(temperature);
             let confidence = (f64::from(row[predicted]) / f64::from(temperature) - log_normalizer).exp();
             confidences.push((confidence, predicted == label));

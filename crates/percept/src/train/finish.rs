@@ -11,7 +11,7 @@ use super::{
     config::TrainConfig,
     events::{Event, Listener},
     extend::{Extended, Extension},
-    finetune::{Held, StageOne},
+    finetune::{Held, StageOne, classifier_logits},
     mistakes::mistakes,
     prepare::spread,
     rejection::{self, Sample},
@@ -140,8 +140,8 @@ pub(super) fn finish(
     let sample = spread(&dataset.train, TRAIN_SAMPLE);
     // Folded once: the parameters stay as they are from here on.
     let mut predictor = session.network.predictor().with_views(session.config.views);
-    let (logits, mut seen) = look(&mut predictor, dataset, &sample);
-    let train = Evaluation::of(&logits, &Truth::of(dataset, &sample), classes, 1.0, &[]);
+    let mut seen = look(&mut predictor, dataset, &sample);
+    let train = Evaluation::of(&seen.logits, &Truth::of(dataset, &sample), classes, 1.0, &[]);
     let (by_folds, drawn) = stage_one.map_or_else(Default::default, |found| (Some(found.held), found.drawn));
     // Folds can stand in where the features have learned from no image here.
     let is_fair = session.config.stage == 1 && extension.is_none_or(Extension::folds_judge);
@@ -151,13 +151,19 @@ pub(super) fn finish(
     let (held, mut held_sample) = match by_folds {
         Some(held) => (held, None),
         None => {
-            let (logits, sample) = look(&mut predictor, dataset, &dataset.validation);
-            (Held { logits, truth: Truth::of(dataset, &dataset.validation) }, Some(sample))
+            let sample = look(&mut predictor, dataset, &dataset.validation);
+            (Held { logits: sample.logits.clone(), truth: Truth::of(dataset, &dataset.validation) }, Some(sample))
         }
     };
-    let own_recall = recall(dataset, &mut seen, held_sample.as_mut(), extension, session.config.seed);
+    let own_recall = recall(&session, &mut seen, held_sample.as_mut(), extension);
     let fitted = match tells_unknown {
         true => {
+            if held_sample.is_none() {
+                let places = spread(&(0..dataset.train.len() as u32).collect::<Vec<u32>>(), TRAIN_SAMPLE);
+                let row = |&place: &u32| &held.logits[place as usize * classes..][..classes];
+                let fair: Vec<f32> = places.iter().flat_map(row).copied().collect();
+                seen.logits.splice(..fair.len(), fair);
+            }
             let rate = session.config.false_rejection;
             rejection::fit(&mut predictor, dataset, &sample, &seen, held_sample.as_ref(), rate)
         }
@@ -263,27 +269,27 @@ pub(super) struct Reading<'a> {
     pub thresholds: Option<&'a [f32]>,
 }
 
-/// Logits, features and labels of some images. Images that may show several classes count as of one kind, since what they
+/// Features, logits and labels of some images. Images that may show several classes count as of one kind, since what they
 /// show together is seldom twice the same.
-fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> (Vec<f32>, Sample) {
+fn look(predictor: &mut Predictor, dataset: &Dataset, images: &[u32]) -> Sample {
     let (mut logits, mut features) = (Vec::new(), Vec::new());
     answers_of(predictor, dataset, images, |answers| {
         logits.extend(answers.logits);
         features.extend(answers.features);
     });
     let label = |&image: &u32| if dataset.sets.is_some() { 0 } else { dataset.labels[image as usize] };
-    (logits, Sample { features, labels: images.iter().map(label).collect() })
+    Sample { features, logits, labels: images.iter().map(label).collect() }
 }
 
 /// What the model file is to keep of its classes. Where old ones are held by what their model kept, features drawn from that
 /// join those of images.
 fn recall(
-    dataset: &Dataset,
+    session: &Session,
     seen: &mut Sample,
     held: Option<&mut Sample>,
     extension: Option<&Extension>,
-    seed: u64,
 ) -> Option<Recall> {
+    let (dataset, seed) = (session.dataset, session.config.seed);
     // Nothing is kept of classes that do not exclude each other: they cannot be extended.
     if dataset.sets.is_some() {
         return None;
@@ -297,10 +303,15 @@ fn recall(
         });
     };
     let share = |images: usize| images as f64 / dataset.train.len().max(1) as f64;
+    let append = |sample: &mut Sample, turn: u64| {
+        let drawn = old.draw(share(sample.labels.len()), TRAIN_SAMPLE, seed, turn);
+        let logits = classifier_logits(session.network.graph(), &session.network.parameters, &drawn.features);
+        sample.append(drawn, logits);
+    };
     if let Some(held) = held {
-        held.append(old.draw(share(held.labels.len()), TRAIN_SAMPLE, seed, 2));
+        append(held, 2);
     }
-    seen.append(old.draw(share(seen.labels.len()), TRAIN_SAMPLE, seed, 3));
+    append(seen, 3);
     let known = old.counts();
     let all: Vec<usize> =
         counts.iter().enumerate().map(|(class, count)| count + known.get(class).copied().unwrap_or(0)).collect();

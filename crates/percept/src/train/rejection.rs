@@ -11,29 +11,33 @@ use crate::{
 
 /// Training images whose features are taken of a blurred copy, too.
 const BLURRED: usize = 128;
-/// How many times smaller a picture is made before it is brought back, blurred.
+/// How many times smaller a picture is made before it is brought back, blurred; every second one is made so small as to
+/// have this side, where that is less.
 const REDUCTION: usize = 3;
+const SMALLEST: usize = 14;
 
-/// Features of images, and their labels.
+/// What the network makes of images, and their labels.
 pub(super) struct Sample {
     pub features: Vec<f32>,
+    pub logits: Vec<f32>,
     pub labels: Vec<u32>,
 }
 
 impl Sample {
-    /// Features that were drawn for old classes come behind those of images.
-    pub fn append(&mut self, drawn: Drawn) {
+    /// Features that were drawn for old classes, and their logits, come behind those of images.
+    pub fn append(&mut self, drawn: Drawn, logits: Vec<f32>) {
         self.features.extend(drawn.features);
+        self.logits.extend(logits);
         self.labels.extend(drawn.labels);
     }
 
     fn view(&self) -> Labelled<'_> {
-        Labelled { features: &self.features, labels: &self.labels }
+        Labelled { features: &self.features, logits: &self.logits, labels: &self.labels }
     }
 }
 
-/// Fits what tells unknown images: to training `images`, of which features were `seen`, and to images that were `held` out,
-/// or to folds.
+/// Fits what tells unknown images: to training `images`, of which this was `seen`, and to images that were `held` out, or
+/// to folds, for which logits have to be by classifiers that did not see them.
 pub(super) fn fit(
     predictor: &mut Predictor,
     dataset: &Dataset,
@@ -49,24 +53,26 @@ pub(super) fn fit(
     unknown::fit(seen.view(), held.map(Sample::view), &moves, false_rejection)
 }
 
-/// How features of some of the `images`, whose features were `seen`, change when these are blurred: `[some, width]`.
+/// How features of some of the `images`, which were `seen`, change when these are blurred: `[some, width]`.
 fn moves_by_blurring(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], seen: &Sample) -> Vec<f32> {
     let width = predictor.feature_width();
     let places: Vec<u32> = (0..images.len() as u32).collect();
     let places = spread(&places, BLURRED);
-    let pixels: Vec<u8> = places.iter().flat_map(|&place| blurred(dataset, images[place as usize])).collect();
-    let mut moves = predictor.answer(&pixels).features;
-    for (blurred, &place) in moves.chunks_exact_mut(width).zip(&places) {
-        let sharp = &seen.features[place as usize * width..][..width];
-        blurred.iter_mut().zip(sharp).for_each(|(blurred, sharp)| *blurred -= sharp);
-    }
-    moves
+    let blur = |(which, &place): (usize, &u32)| {
+        let side = dataset.shape.height.min(dataset.shape.width);
+        let strongest = REDUCTION.max(side / SMALLEST);
+        blurred(dataset, images[place as usize], if which % 2 == 0 { REDUCTION } else { strongest })
+    };
+    let pixels: Vec<u8> = places.iter().enumerate().flat_map(blur).collect();
+    let sharp: Vec<f32> =
+        places.iter().flat_map(|&place| &seen.features[place as usize * width..][..width]).copied().collect();
+    unknown::moves(&sharp, &predictor.answer(&pixels).features, width)
 }
 
-fn blurred(dataset: &Dataset, image: u32) -> Vec<u8> {
+fn blurred(dataset: &Dataset, image: u32, reduction: usize) -> Vec<u8> {
     let image = Image { shape: dataset.shape, pixels: dataset.image(image as usize).to_vec() };
     let framing = Framing { filter: Filter::Bilinear, ..Fit::Stretch.into() };
-    let small = |side: usize| side.div_ceil(REDUCTION);
+    let small = |side: usize| side.div_ceil(reduction);
     let reduced = resize(&image, small(image.shape.height), small(image.shape.width), framing);
     resize(&reduced, image.shape.height, image.shape.width, framing).pixels
 }

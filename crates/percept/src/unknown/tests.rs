@@ -19,6 +19,9 @@ fn features(classes: std::ops::Range<u32>, images: usize, seed: usize) -> Part {
             let spread = if place < WIDTH / 2 { 1.0 } else { 0.05 };
             part.features.push(own + spread * noise(seed + image * WIDTH + place));
         }
+        // The classifier is sure of its classes and of no others.
+        let logit = |class| noise(seed + image * 7 + class as usize) + if class == label { 3.0 } else { 0.0 };
+        part.logits.extend((0..CLASSES).map(logit));
         part.labels.push(label);
     }
     part
@@ -31,12 +34,13 @@ fn about_the_stated_share_of_known_images_is_rejected_and_most_of_other_classes(
     for held in [Some(held.view()), None] {
         let Fitted { known, auroc: left_out } = fit(seen.view(), held, &[], 0.05).expect("enough images");
         let rejected = |part: &Part| {
-            let distances = known.distances(&part.features);
+            let distances = known.distances(&part.features, &part.logits);
             distances.iter().filter(|&&distance| known.is_unknown(distance)).count() as f64 / distances.len() as f64
         };
         assert!((0.02..0.09).contains(&rejected(&new)), "{} of the known", rejected(&new));
         assert!(rejected(&foreign) > 0.8, "{} of the unknown", rejected(&foreign));
-        let found = auroc(&known.distances(&new.features), &known.distances(&foreign.features));
+        let found =
+            auroc(&known.distances(&new.features, &new.logits), &known.distances(&foreign.features, &foreign.logits));
         assert!(found > 0.95, "{found}");
         assert!(left_out > Some(0.9), "{left_out:?}");
     }
@@ -50,8 +54,29 @@ fn what_varies_where_known_images_never_do_is_unknown() {
     for row in strange.features.chunks_exact_mut(WIDTH) {
         row[WIDTH - 1] += 2.0;
     }
-    let distances = known.distances(&strange.features);
+    let distances = known.distances(&strange.features, &strange.logits);
     assert!(distances.iter().all(|&distance| known.is_unknown(distance)), "{distances:?}");
+}
+
+/// Features like those of a class, of which the classifier makes nothing.
+#[test]
+fn what_speaks_for_no_class_is_unknown() {
+    let seen = features(0..CLASSES, 400, 1);
+    let Fitted { known, .. } = fit(seen.view(), None, &[], 0.05).expect("enough images");
+    let new = features(0..CLASSES, 100, 8_888);
+    let unsure = vec![-3.0; new.logits.len()];
+    let share = |logits: &[f32]| known.share_unknown(&known.distances(&new.features, logits));
+    assert!(share(&new.logits) < 0.2 && share(&unsure) > 0.9, "{} {}", share(&new.logits), share(&unsure));
+}
+
+/// Longer features are those of more contrast, not of another thing.
+#[test]
+fn the_length_of_features_does_not_count() {
+    let seen = features(0..CLASSES, 400, 1);
+    let Fitted { known, .. } = fit(seen.view(), None, &[], 0.05).expect("enough images");
+    let longer: Vec<f32> = seen.features.iter().map(|value| 3.0 * value).collect();
+    let (as_it_was, found) = (known.distances(&seen.features, &seen.logits), known.distances(&longer, &seen.logits));
+    assert!(as_it_was.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-2));
 }
 
 /// Were blurring a direction like any other, it would make every image unknown.
@@ -62,11 +87,13 @@ fn directions_of_blurring_do_not_count() {
         let is_blurred = |place: usize| place % WIDTH == WIDTH - 1;
         part.features.iter().enumerate().map(|(at, value)| value + if is_blurred(at) { 2.0 } else { 0.0 }).collect()
     };
-    let moves: Vec<f32> = moved(&seen).iter().zip(&seen.features).map(|(new, old)| new - old).collect();
-    let blurred = moved(&features(0..CLASSES, 100, 31_337));
+    let moves = moves(&seen.features, &moved(&seen), WIDTH);
+    let others = features(0..CLASSES, 100, 31_337);
+    let blurred = moved(&others);
     for (moves, most) in [(&moves[..], 0.2), (&[], 1.0)] {
         let Fitted { known, .. } = fit(seen.view(), None, moves, 0.05).expect("enough images");
-        let unknown = known.distances(&blurred).iter().filter(|&&distance| known.is_unknown(distance)).count();
+        let unknown =
+            known.distances(&blurred, &others.logits).iter().filter(|&&distance| known.is_unknown(distance)).count();
         assert!((unknown as f64 / 100.0 <= most) && (most < 1.0 || unknown == 100), "{unknown} of 100");
     }
 }
@@ -76,17 +103,27 @@ fn one_class_and_features_that_never_vary_are_borne() {
     let one = features(0..1, 60, 3);
     let Fitted { known, auroc } = fit(one.view(), None, &[], 0.1).expect("enough images");
     assert!(auroc.is_none());
-    assert!(known.distances(&one.features).iter().all(|distance| distance.is_finite()));
+    assert!(known.distances(&one.features, &one.logits).iter().all(|distance| distance.is_finite()));
     let mut strange = one.features[..WIDTH].to_vec();
     strange[WIDTH - 1] += 3.0;
     assert!(known.is_unknown(known.distances(&strange)[0]));
-    assert!(known.is_unknown(known.distances(&[f32::NAN; WIDTH])[0]));
-    let constant = Part { features: vec![1.0; 40 * WIDTH], labels: (0..40).map(|image| image % 2).collect() };
+    assert!(known.is_unknown(known.distances(&[f32::NAN; WIDTH], &one.logits[..CLASSES as usize])[0]));
+    let constant = Part {
+        features: vec![1.0; 40 * WIDTH],
+        logits: vec![0.5; 80],
+        labels: (0..40).map(|image| image % 2).collect(),
+    };
     if let Some(Fitted { known, .. }) = fit(constant.view(), None, &[], 0.05) {
-        assert!(!known.is_unknown(known.distances(&constant.features)[0]), "what was seen is not unknown");
+        assert!(
+            !known.is_unknown(known.distances(&constant.features, &constant.logits)[0]),
+            "what was seen is not unknown"
+        );
     }
     assert!(fit(features(0..2, 10, 1).view(), None, &[], 0.05).is_none(), "too few to say");
-    assert!(fit(Labelled { features: &[], labels: &[0; 40] }, None, &[], 0.05).is_none(), "no features");
+    assert!(
+        fit(Labelled { features: &[], logits: &[0.0; 40], labels: &[0; 40] }, None, &[], 0.05).is_none(),
+        "no features"
+    );
 }
 
 #[test]
@@ -103,8 +140,12 @@ fn tensors_bring_it_back() {
     let error = Known::from_tensors(WIDTH + 1, find).expect_err("another width");
     assert_eq!(error, "tensor unknown.mean is [24], but the network has 25 features");
     assert!(Known::from_tensors(0, |name| find(name).map(|_| (vec![0], Vec::new()))).is_err(), "no features");
-    let error = Known::from_tensors(WIDTH, |name| find(name).filter(|_| name != "unknown.factor"));
-    assert_eq!(error, Err("tensor unknown.factor is missing".into()));
+    for missing in ["unknown.blur", "unknown.components", "unknown.scale"] {
+        let error = Known::from_tensors(WIDTH, |name| find(name).filter(|_| name != missing));
+        assert_eq!(error, Err(format!("tensor {missing} is missing")));
+    }
+    let error = Known::from_tensors(WIDTH, |name| find(name).or((name == "unknown.directions").then(Default::default)));
+    assert_eq!(error, Err("an earlier Percept wrote what it tells unknown images by".into()));
     assert_eq!(tensors.iter().find(|tensor| tensor.0 == "unknown.blur").map(|tensor| tensor.1[1]), Some(7));
 }
 

@@ -226,6 +226,11 @@ fn folds_of_sets(targets: &[f32], classes: usize) -> Vec<usize> {
     }
 }
 
+/// Logits `[rows, classes]` that the classifier at the end of a network gives to features `[rows, width]`.
+pub(super) fn classifier_logits(graph: &Graph, parameters: &Parameters, features: &[f32]) -> Vec<f32> {
+    Head::of(graph, parameters).logits(features)
+}
+
 impl Head {
     /// The classifier that is there.
     fn of(graph: &Graph, parameters: &Parameters) -> Self {
