@@ -112,7 +112,8 @@ fn a_small_network_learns_more_digits_and_forgets_none() {
 
 #[test]
 fn a_hidden_layer_learns_more_digits_and_forgets_none() {
-    extended("mlp", 0.03, 0.08);
+    // Trained on all ten digits from the start, it is wrong on as many of the eight.
+    extended("mlp", 0.04, 0.08);
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn an_extended_model_is_extended_again() {
     let folder = folder.path();
     digits(&folder.join("digits"), &OLD[..4]);
     let quick = ["--model", "cnn-small", "--epochs", "6"];
-    train(folder, &[&["digits", "--out", "four"], &quick[..]].concat());
+    train(folder, &[&["./digits", "--out", "four"], &quick[..]].concat());
     // More classes in the same folder: the pictures that were there are found in it.
     digits(&folder.join("digits"), &["4"]);
     let (_, notes) = train(folder, &["./digits", "--extend", "four", "--epochs", "2", "--out", "five"]);
@@ -161,7 +162,10 @@ fn an_extension_in_two_sittings_is_one_in_one() {
     let resume = |parts: &[&str]| refused(folder, &["train", "--resume", "parts"], parts);
     // Not with another model below it, nor without the pictures that it began with.
     fs::rename(folder.join("old"), folder.join("gone")).expect("moves");
-    resume(&["the pictures that run was trained on are needed: there is no file", "hint: bring them back"]);
+    resume(&[
+        "the pictures that run was trained on are needed: \"old\" is neither a path that exists",
+        "hint: bring them back",
+    ]);
     fs::rename(folder.join("gone"), folder.join("old")).expect("moves");
     let before = model(folder, "run");
     fs::copy(folder.join("whole/model.safetensors"), folder.join("run/model.safetensors")).expect("copies");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     Error, Result,
-    image::{Image, MAX_PIXELS, decode_for_within, resize},
+    image::{Image, MAX_PIXELS, decode_for_within, decode_within, resize},
     ops::{Answers, Predictor, probabilities},
     unknown::Known,
     weights::{self, ModelCard, SavedModel},
@@ -59,6 +59,10 @@ pub fn prepare(card: &ModelCard, picture: &Image) -> Image {
 /// A short reason, as [`crate::image::decode`].
 pub fn prepare_encoded(card: &ModelCard, bytes: &[u8], most: u64) -> Result<Image, String> {
     let input = card.architecture.input;
+    // A backbone as its makers measured it, its edges cropped, is held to their probabilities: theirs are of whole pictures.
+    if card.framing().crop < 1.0 {
+        return decode_within(bytes, input.channels, most).map(|picture| prepare(card, &picture));
+    }
     decode_for_within(bytes, input.channels, [input.height, input.width], card.framing(), most)
 }
 

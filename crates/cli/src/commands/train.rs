@@ -455,7 +455,9 @@ fn tell(outcome: &TrainOutcome, progress: &Progress, started: Instant) -> Result
     if let Some(Extended { before: Some(before), after: Some(after), .. }) = &outcome.extended {
         text += &format!(
             "Old classes: {:.4} before, {:.4} after, on their {} test images\n",
-            before.headline(), after.headline(), before.images
+            before.headline(),
+            after.headline(),
+            before.images
         );
     }
     text += &format!("Total time: {:.2}s\n", started.elapsed().as_secs_f64());

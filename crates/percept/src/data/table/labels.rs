@@ -115,8 +115,14 @@ fn understand_names(path: &Path, rows: &[Line], kind: Option<LabelKind>, listene
         parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
     };
     let (classes, numbers) = number_classes(cells().flat_map(|(.., cell)| parts(cell)));
-    let shown: Vec<Vec<u32>> =
-        cells().map(|(.., cell)| parts(cell).iter().map(|part| numbers[part]).collect()).collect();
+    // A class that is named twice is there once.
+    let set = |cell: &str| {
+        let mut set: Vec<u32> = parts(cell).iter().map(|part| numbers[part]).collect();
+        set.sort_unstable();
+        set.dedup();
+        set
+    };
+    let shown: Vec<Vec<u32>> = cells().map(|(.., cell)| set(cell)).collect();
     let example = cells().map(|(.., cell)| cell).find(|cell| separator.is_some_and(|by| cell.contains(by)));
     let doubt = match (kind, separator, example) {
         (None, Some(by), Some(cell)) => {
