@@ -164,3 +164,37 @@ fn figures_do_not_measure_what_was_trained_on() {
     fs::rename(folder.join("half/below"), folder.join("half/beside")).expect("moves");
     refused(folder, &["evaluate", "run", "half"], &["knows no class \"beside\"", "above, below", "hint: "]);
 }
+
+#[test]
+fn a_class_that_vanished_between_runs_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    two_classes(&folder.join("photos"), 20);
+    for number in 0..20 {
+        let path = folder.join(format!("photos/grey/{number}.png"));
+        common::picture(&path, 8, |y, x| ((y * 31 + x * 17 + number * 101) % 97) as u8 + 60);
+    }
+    train(folder, "photos", "done", &["--checkpoint-every", "0"]);
+    train(folder, "photos", "cut", &["--checkpoint-every", "0"]);
+    fs::remove_file(folder.join("cut/metrics.json")).expect("removes");
+    fs::rename(folder.join("photos/grey"), folder.join("grey")).expect("moves");
+    let resume = ["train", "--resume", "cut"];
+    refused(
+        folder,
+        &resume,
+        &["the data of cut is not what", "photos has no class \"grey\" any more", "hint: bring the"],
+    );
+    let measured = percept(folder, &["evaluate", "done", "photos", "--json"]);
+    let notes = String::from_utf8_lossy(&measured.stderr).into_owned();
+    assert!(measured.status.success(), "{notes}");
+    assert!(notes.contains("photos has no image of class \"grey\", which the model knows"), "{notes}");
+    // An empty folder is no class either; all of the data gone is a path.
+    fs::create_dir(folder.join("photos/grey")).expect("creates");
+    refused(folder, &resume, &["photos has no class \"grey\" any more"]);
+    fs::remove_dir(folder.join("photos/grey")).expect("removes");
+    fs::rename(folder.join("grey"), folder.join("photos/grey")).expect("moves");
+    common::picture(&folder.join("photos/grey/20.png"), 8, |_, _| 9);
+    refused(folder, &resume, &["images in photos were added, taken out or changed"]);
+    fs::remove_file(folder.join("photos/grey/20.png")).expect("removes");
+    stdout(&percept(folder, &resume));
+}

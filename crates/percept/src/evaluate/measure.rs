@@ -263,6 +263,14 @@ fn open_like_training(card: &ModelCard, data: &str, places: &Places, listener: d
     }
     let mut dataset = Dataset::from_source(&source, &config, listener)?;
     listener(data::Event::Note(dataset.splits_note.clone()));
+    let lacking: Vec<&str> =
+        card.classes.iter().filter(|class| !dataset.classes.contains(class)).map(String::as_str).collect();
+    if let Some(first) = lacking.first() {
+        let more = if lacking.len() > 1 { format!(" and {} more", lacking.len() - 1) } else { String::new() };
+        listener(data::Event::Note(format!(
+            "{data} has no image of class \"{first}\"{more}, which the model knows: the figures say nothing of it"
+        )));
+    }
     dataset.rename_classes(&card.classes)?;
     Ok(dataset)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{Array, Dtype, Id, Known, Number, Raw, Storage, Tensor, Value};
+use super::{Array, Dtype, Id, Known, Number, REFUSES, Raw, Storage, Tensor, Value};
 
 /// Values in one pickle; CIFAR-100's largest batch holds 150,000.
 pub(super) const MAX_VALUES: usize = 2_000_000;
@@ -301,7 +301,7 @@ impl<'a> Machine<'a> {
     fn reduce(&mut self) -> Result<(), String> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
         let Value::Tuple(arguments) = self.value(arguments) else { return Err("a call without arguments".into()) };
-        let Value::Known(known) = self.value(callee) else { return Err("refuses to call a value".into()) };
+        let Value::Known(known) = self.value(callee) else { return Err(format!("{REFUSES}a value")) };
         let value = match (known, arguments.as_slice()) {
             (Known::MakeArray, [class, ..]) if matches!(self.value(*class), Value::Known(Known::Ndarray)) => {
                 Value::Array(None)
@@ -462,7 +462,7 @@ impl<'a> Machine<'a> {
 
 fn refusal(module: &str, name: &str) -> String {
     let shorten = |text: &str| text.chars().take(80).collect::<String>().escape_debug().to_string();
-    format!("refuses to call {}.{}", shorten(module), shorten(name))
+    format!("{REFUSES}{}.{}", shorten(module), shorten(name))
 }
 
 fn pairs_of(items: &[Id]) -> Result<Vec<(Id, Id)>, String> {

@@ -11,6 +11,9 @@ use std::{ops::Range, sync::Arc};
 
 use machine::Machine;
 
+/// What a reason begins with where a pickle asks for more than data.
+pub(crate) const REFUSES: &str = "refuses to call ";
+
 /// A value of a [`Pickle`], by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id(u32);

@@ -29,6 +29,9 @@ pub struct Progress {
     pub seconds: f64,
     /// Fingerprint of the data.
     pub fingerprint: String,
+    /// The classes, to say which of them vanished.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// The settings, to refuse a resume with others.
     pub settings: String,
     /// See [`TrainConfig::plans`](super::TrainConfig::plans).

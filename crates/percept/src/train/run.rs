@@ -127,6 +127,9 @@ pub fn train(
         mirrors: dataset.mirrors,
     };
     let mut config = options.resolve(&facts).inspect_err(|_| forget_if_empty(&run))?;
+    if let Place::New(_) = place {
+        unused(&options, config.stage).into_iter().for_each(|note| listener(Event::Note(note)));
+    }
     let origin = match (&extension, weights) {
         (Some(extension), _) => Origin::Extended(extension, pretrained.is_some()),
         (None, Some(weights)) => Origin::Weights(weights),
@@ -258,6 +261,30 @@ fn begin(
     folded.freeze(config.freeze);
     let network = Network::new(folded, numbers);
     Ok(Beginning { network, stage_one: found, whole: Some((graph, parameters)) })
+}
+
+/// What was asked for and does nothing in this training.
+fn unused(options: &TrainOptions, stage: u8) -> Option<String> {
+    let freezes = options.freeze.is_some_and(|share| share > 0.0);
+    let asks_for_stage = options.stage.is_some_and(|stage| stage > 0);
+    let lasts = [
+        ("--time", options.time.is_some()),
+        ("--epochs", options.epochs.is_some()),
+        // Settings that are repeated always say how many.
+        ("--steps", options.steps.is_some() && options.stage.is_none()),
+    ];
+    let length = lasts.into_iter().find(|(_, asked)| *asked).map(|(flag, _)| flag);
+    match stage {
+        0 if freezes || asks_for_stage => {
+            let flag = if freezes { "--freeze" } else { "--stage" };
+            Some(format!("{flag} does nothing here: it is for pretrained weights, and this model begins with random numbers"))
+        }
+        1 if freezes => Some("--freeze does nothing in stage 1, which leaves all layers but the last as they are".into()),
+        1 => length.map(|flag| {
+            format!("{flag} does nothing in stage 1, which solves its classifier to the end; --stage 2 lets all layers learn")
+        }),
+        _ => None,
+    }
 }
 
 /// The settings of a run that goes on.

@@ -98,8 +98,12 @@ impl<'a> Session<'a> {
     /// # Errors
     /// No images to train on.
     pub fn new(config: TrainConfig, dataset: &'a Dataset, network: Network, run: &'a Path) -> Result<Self> {
-        let progress =
-            Progress { fingerprint: dataset.fingerprint.clone(), settings: config.to_toml(), ..Progress::default() };
+        let progress = Progress {
+            fingerprint: dataset.fingerprint.clone(),
+            classes: dataset.classes.clone(),
+            settings: config.to_toml(),
+            ..Progress::default()
+        };
         let sampler = Sampler::new(dataset.train.clone(), config.batch_size, config.sampling, false, config.seed)?;
         Ok(Self {
             optimizer: optimizer_config(&config).init(network.graph()),
@@ -127,7 +131,11 @@ impl<'a> Session<'a> {
         let found = &checkpoint.progress;
         if found.fingerprint != self.progress.fingerprint {
             return Err(Error::invalid(
-                format!("the data of {} is not what the run began with", self.run.display()),
+                format!(
+                    "the data of {} is not what the run began with: {}",
+                    self.run.display(),
+                    self.what_changed(&found.classes)
+                ),
                 "bring the images back as they were, or start a new run",
             ));
         }
@@ -157,6 +165,18 @@ impl<'a> Session<'a> {
         }
         self.earlier = found.seconds;
         Ok(())
+    }
+
+    /// How the data differs from that of a run which had these classes.
+    fn what_changed(&self, classes: &[String]) -> String {
+        let (data, now) = (&self.config.data, &self.dataset.classes);
+        let missing = classes.iter().find(|class| !now.contains(class));
+        let added = now.iter().find(|class| !classes.contains(class));
+        match (missing, added) {
+            (Some(class), _) => format!("{data} has no class \"{class}\" any more"),
+            (None, Some(class)) if !classes.is_empty() => format!("{data} has a new class \"{class}\""),
+            _ => format!("images in {data} were added, taken out or changed"),
+        }
     }
 
     /// Trains until the end.

@@ -13,6 +13,7 @@ use crate::{
     Error, Result,
     image::{Filter, Fit, ImageShape},
     model::{self, Graph, ModelConfig, Parameters, graph::ParameterSpec, parameters::to_memory},
+    pickle,
 };
 pub use find::Places;
 
@@ -174,8 +175,14 @@ pub struct Weights {
 
 impl Weights {
     fn read(pretrained: &'static Pretrained, path: &Path, location: String, bytes: &[u8]) -> Result<Self> {
-        let tensors = foreign::read(bytes).map_err(|reason| {
-            Error::damaged(path, reason, "fetch the file again: safetensors and PyTorch's state dicts are read")
+        let tensors = foreign::read(bytes).map_err(|reason| match reason.starts_with(pickle::REFUSES) {
+            true => Error::invalid(
+                format!("{} holds code beside weights, which is never run: {reason}", path.display()),
+                "pass weights alone: safetensors, or what torch.save(model.state_dict()) writes",
+            ),
+            false => {
+                Error::damaged(path, reason, "fetch the file again: safetensors and PyTorch's state dicts are read")
+            }
         })?;
         Ok(Self { pretrained, location, path: path.into(), tensors })
     }

@@ -135,7 +135,10 @@ fn files_that_are_no_weights_are_refused() {
     assert!(message("b.pth", &zip[..zip.len() - 3]).contains("b.pth is damaged: "));
     // torch.save(module) names the classes that torch would have to import and build.
     let whole = message("c.pth", include_bytes!("../testdata/whole-module.pth"));
-    assert!(whole.contains("c.pth is damaged: refuses to call torch.nn.modules.linear.Linear"), "{whole}");
+    let refused = "c.pth holds code beside weights, which is never run: refuses to call torch.nn.modules.linear.Linear";
+    assert!(whole.contains(refused), "{whole}");
+    let hint = refusal(&folder.path().join("c.pth"), &own);
+    assert_eq!(hint.hint(), Some("pass weights alone: safetensors, or what torch.save(model.state_dict()) writes"));
     assert!(message("d.safetensors", b"not weights").contains("d.safetensors is damaged: "));
     assert!(message("e.whl", b"no archive").contains("e.whl is damaged: "));
     let missing = refusal(&folder.path().join("nothing.pth"), &own);
