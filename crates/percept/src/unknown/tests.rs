@@ -106,7 +106,7 @@ fn one_class_and_features_that_never_vary_are_borne() {
     assert!(known.distances(&one.features, &one.logits).iter().all(|distance| distance.is_finite()));
     let mut strange = one.features[..WIDTH].to_vec();
     strange[WIDTH - 1] += 3.0;
-    assert!(known.is_unknown(known.distances(&strange)[0]));
+    assert!(known.is_unknown(known.distances(&strange, &one.logits[..CLASSES as usize])[0]));
     assert!(known.is_unknown(known.distances(&[f32::NAN; WIDTH], &one.logits[..CLASSES as usize])[0]));
     let constant = Part {
         features: vec![1.0; 40 * WIDTH],
