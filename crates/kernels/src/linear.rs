@@ -5,7 +5,6 @@ use std::ops::Range;
 use crate::arch::MicroKernel;
 use crate::gemm::{ByteColumns, ByteRows, Columns, Destination, Product, Reduction, Rows, is_tall, turned_product};
 use crate::optimizer::{Update, UpdateInParts};
-use crate::scratch::Scratch;
 use crate::{Isa, Layout, LinearShape, assert_len, gemm};
 
 /// What a linear layer reads: `[batch, inputs]`.
@@ -141,11 +140,6 @@ pub fn linear_weight_update<'a>(
     assert_len("the weights", weights.len(), shape.inputs * shape.outputs);
     let LinearShape { batch, inputs, outputs } = *shape;
     let (isa, kernel) = (Isa::current(), MicroKernel::for_products(Isa::current()));
-    if is_tall(kernel, inputs, outputs) {
-        let mut gradient = Scratch::take(weights.len());
-        linear_weight_gradient(shape, input, output_gradient, &mut gradient);
-        return update.apply(weights, &gradient);
-    }
     let sizes = [inputs, outputs, batch];
     let right = &Rows { values: output_gradient, stride: outputs, copy: false };
     let parts = UpdateInParts::new(update, weights);
@@ -153,6 +147,20 @@ pub fn linear_weight_update<'a>(
     let consume = |rows: Range<usize>, gradient: &[f32]| unsafe {
         parts.apply(rows.start * outputs..rows.end * outputs, gradient);
     };
+    if is_tall(kernel, inputs, outputs) {
+        let (sizes, left) = ([outputs, inputs, batch], &Columns { values: output_gradient, stride: outputs });
+        let destination = Destination::Streamed(&consume);
+        return match input {
+            LinearInput::Values(values) => {
+                let right = &Rows { values, stride: inputs, copy: false };
+                Product { sizes, left, right, bias: None, accumulate: false, finish: None }.run(kernel, destination);
+            }
+            LinearInput::Bytes { bytes: values, multiplier, offset } => {
+                let right = &ByteRows { isa, values, multiplier, offset };
+                Product { sizes, left, right, bias: None, accumulate: false, finish: None }.run(kernel, destination);
+            }
+        };
+    }
     match input {
         LinearInput::Values(values) => {
             let left = &Columns { values, stride: inputs };

@@ -56,3 +56,50 @@ fn normalize_body<const M: bool>(input: &[u8], multiplier: &[f32], offset: &[f32
         }
     }
 }
+
+per_isa!(
+    /// The same for a row that goes to panels of `width` values, `panel` values apart.
+    pub(crate) fn normalize_to_panels = to_panels_body(
+        input: &[u8], multiplier: &[f32], offset: &[f32], width: usize, panel: usize, panels: &mut [f32],
+    )
+);
+
+#[inline(always)]
+fn to_panels_body<const M: bool>(
+    input: &[u8],
+    multiplier: &[f32],
+    offset: &[f32],
+    width: usize,
+    panel: usize,
+    panels: &mut [f32],
+) {
+    match width {
+        8 => to_panels_of::<M, 8>(input, multiplier, offset, panel, panels),
+        16 => to_panels_of::<M, 16>(input, multiplier, offset, panel, panels),
+        32 => to_panels_of::<M, 32>(input, multiplier, offset, panel, panels),
+        _ => unreachable!("no micro-kernel has {width} columns"),
+    }
+}
+
+#[inline(always)]
+fn to_panels_of<const M: bool, const N: usize>(
+    input: &[u8],
+    multiplier: &[f32],
+    offset: &[f32],
+    panel: usize,
+    panels: &mut [f32],
+) {
+    let (input, last) = input.as_chunks::<N>();
+    let ((multiplier, last_multiplier), (offset, last_offset)) = (multiplier.as_chunks::<N>(), offset.as_chunks::<N>());
+    for (number, ((input, multiplier), offset)) in input.iter().zip(multiplier).zip(offset).enumerate() {
+        let Some(into) = panels.get_mut(number * panel..).and_then(|panel| panel.first_chunk_mut::<N>()) else {
+            return;
+        };
+        for (((into, &value), &multiplier), &offset) in into.iter_mut().zip(input).zip(multiplier).zip(offset) {
+            *into = multiply_add::<M>(f32::from(value), multiplier, offset);
+        }
+    }
+    if !last.is_empty() {
+        normalize_body::<M>(last, last_multiplier, last_offset, &mut panels[input.len() * panel..]);
+    }
+}

@@ -10,7 +10,7 @@ use percept_kernels::{
     linear_weight_gradient, linear_weight_update, normalize, reference,
 };
 
-const SIZES: [[usize; 3]; 23] = [
+const SIZES: [[usize; 3]; 26] = [
     [1, 1, 1],
     [1, 67, 3],
     [2, 3, 0],
@@ -34,6 +34,9 @@ const SIZES: [[usize; 3]; 23] = [
     [40, 600, 20],
     [25, 48, 9],
     [512, 3, 70],
+    [9, 1, 10241],
+    [33, 15, 5],
+    [16, 200, 700],
 ];
 
 fn layouts() -> impl Iterator<Item = (Layout, Layout, bool)> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::operand::{Block, Left, Right, spread_gathered};
 use crate::Isa;
-use crate::pixels::normalize_bytes;
+use crate::pixels::{normalize_bytes, normalize_to_panels};
 
 /// A matrix of `multiplier[column] * byte + offset[column]`, row after row; both factors are as long as a row.
 #[derive(Clone, Copy)]
@@ -43,18 +43,10 @@ impl Left for ByteRows<'_> {
 
 impl Right for ByteRows<'_> {
     fn pack(&self, steps: Range<usize>, columns: Range<usize>, width: usize, panel: usize, panels: &mut [f32]) {
-        /// Columns that are normalised together: enough for a loop of vectors, a multiple of every panel's width.
-        const PART: usize = 256;
-        let mut part = [0.0; PART];
+        let (multiplier, offset) = (&self.multiplier[columns.clone()], &self.offset[columns.clone()]);
         for (index, step) in steps.enumerate() {
-            for first in columns.clone().step_by(PART) {
-                let count = PART.min(columns.end - first);
-                self.normalize(step, first..first + count, &mut part);
-                let number = (first - columns.start) / width;
-                for (number, from) in (number..).zip(part[..count.next_multiple_of(width)].chunks_exact(width)) {
-                    panels[number * panel + index * width..][..width].copy_from_slice(from);
-                }
-            }
+            let values = &self.values[step * self.multiplier.len()..][columns.clone()];
+            normalize_to_panels(self.isa, values, multiplier, offset, width, panel, &mut panels[index * width..]);
         }
     }
 }

@@ -33,7 +33,13 @@ pub(crate) enum Destination<'a> {
     Scattered(&'a mut [f32], &'a (dyn Fn(usize) -> usize + Sync)),
     /// Column after column.
     Turned(&'a mut [f32]),
+    /// Nowhere: columns are handed over while they are in the cache, in ranges that do not overlap and in any order,
+    /// column after column.
+    Streamed(&'a Consume<'a>),
 }
+
+/// Gets a range of columns of C and their values.
+pub(crate) type Consume<'a> = dyn Fn(Range<usize>, &[f32]) + Sync + 'a;
 
 /// A [`Destination`] without its slice.
 #[derive(Clone, Copy)]
@@ -41,12 +47,13 @@ enum Way<'a> {
     Straight,
     Scattered(&'a (dyn Fn(usize) -> usize + Sync)),
     Turned,
+    Streamed(&'a Consume<'a>),
 }
 
 /// How B is there when the tasks begin.
 #[derive(Clone, Copy)]
 enum Ready<'a> {
-    /// As it lies, its rows so far apart: what a single tile of rows reads is not worth a copy.
+    /// As it lies, its rows so far apart: what a single tile of rows reads, or a single panel, is not worth a copy.
     InPlace(&'a [f32], usize),
     /// Packed for all.
     Packed(&'a Packed),
@@ -73,9 +80,13 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             return;
         }
         let bias = self.padded_bias(kernel.columns);
-        let [row_step, column_step] = cut(kernel, self.sizes);
+        let [mut row_step, column_step] = cut(kernel, self.sizes);
+        if let Destination::Streamed(_) = destination {
+            row_step = m; // whole columns
+        }
         let row_tasks = m.div_ceil(row_step);
-        let in_place = self.right.in_place().filter(|_| m <= kernel.rows && n.is_multiple_of(kernel.columns));
+        let reads_in_place = m <= kernel.rows && n.is_multiple_of(kernel.columns) || n <= kernel.columns;
+        let in_place = self.right.in_place().filter(|_| reads_in_place);
         let before = self.right.packed();
         let is_ready = in_place.is_some() || before.is_some();
         let packed = (!is_ready && row_tasks > 1).then(|| Packed::new(self.right, kernel, n, k));
@@ -88,6 +99,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             Destination::Rows(c) => (SharedMut::new(c), Way::Straight),
             Destination::Scattered(c, place) => (SharedMut::new(c), Way::Scattered(place)),
             Destination::Turned(c) => (SharedMut::new(c), Way::Turned),
+            Destination::Streamed(consume) => (SharedMut::new(&mut [][..]), Way::Streamed(consume)),
         };
         parallel::for_each(row_tasks * n.div_ceil(column_step), |task| {
             let (row, column) = (task % row_tasks * row_step, task / row_tasks * column_step);
@@ -127,17 +139,21 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         let (k, width) = (self.sizes[2], kernel.columns);
         let depth = k.min(kernel.depth);
         let mut left = Scratch::take(scratch_len(rows.len(), depth, kernel.rows));
-        let own = if let Ready::No = right { columns.len().next_multiple_of(width) * depth } else { 0 };
+        let own = if let Ready::Packed(_) = right { 0 } else { columns.len().next_multiple_of(width) * depth };
         let mut own = Scratch::take(own);
         target.bias = target.bias.get(columns.start..).unwrap_or_default();
         for steps in step_blocks(k, kernel.depth) {
             let left = self.left.block(rows.clone(), steps.clone(), kernel.rows, &mut left);
             let right = match right {
-                Ready::InPlace(values, stride) => {
-                    Panels { values: &values[steps.start * stride + columns.start..], panel: width, step: stride }
+                // A panel wider than B reads on in the next row; the last ones end too early for that.
+                Ready::InPlace(values, stride)
+                    if reaches(values, stride, &steps, columns.end.next_multiple_of(width)) =>
+                {
+                    let values = &values[steps.start * stride + columns.start..];
+                    Panels { values, panel: width, step: stride }
                 }
                 Ready::Packed(packed) => packed.panels(&steps, columns.start),
-                Ready::No => {
+                Ready::InPlace(..) | Ready::No => {
                     let panel = width * steps.len();
                     self.right.pack(steps.clone(), columns.clone(), width, panel, &mut own);
                     Panels { values: &own, panel, step: width }
@@ -171,6 +187,13 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             }
             return;
         }
+        if let Way::Streamed(consume) = way {
+            let mut turned = Scratch::take(block.len());
+            for (index, into) in turned.chunks_exact_mut(rows.len()).enumerate() {
+                into.iter_mut().zip(block.chunks_exact(width)).for_each(|(into, row)| *into = row[index]);
+            }
+            return consume(columns, &turned);
+        }
         for (index, column) in columns.enumerate() {
             let first = column * self.sizes[0];
             // SAFETY: the caller's promise.
@@ -190,6 +213,11 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         padded[..bias.len()].copy_from_slice(bias);
         padded
     }
+}
+
+/// Whether B, which lies at `values`, has so many values for each of `steps`, even if others are among them.
+fn reaches(values: &[f32], stride: usize, steps: &Range<usize>, columns: usize) -> bool {
+    steps.is_empty() || (steps.end - 1) * stride + columns <= values.len()
 }
 
 /// Rows of C that a task has.

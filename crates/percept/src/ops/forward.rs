@@ -219,13 +219,19 @@ impl Network {
         let given = means.len();
         // A linear layer wants those of every place, the convolutions' pass over the pixels repeats them itself.
         let length = if self.plan.reads_bytes.contains(&true) { node.shape.len() } else { given };
-        for factors in &mut self.factors {
+        let [multipliers, offsets] = &mut self.factors;
+        let mut changed = multipliers.len() != length;
+        for factors in [&mut *multipliers, &mut *offsets] {
             factors.resize(length, 0.0);
         }
-        let [multipliers, offsets] = &mut self.factors;
         for (place, (mean, deviation)) in means.iter().zip(deviations).enumerate() {
-            multipliers[place] = 1.0 / deviation;
-            offsets[place] = -mean * multipliers[place];
+            let multiplier = 1.0 / deviation;
+            let factors = [multiplier, -mean * multiplier];
+            changed |= [multipliers[place], offsets[place]] != factors;
+            [multipliers[place], offsets[place]] = factors;
+        }
+        if !changed {
+            return;
         }
         for factors in &mut self.factors {
             let (first, rest) = factors.split_at_mut(given);
