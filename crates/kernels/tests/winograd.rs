@@ -13,7 +13,7 @@ use percept_kernels::{
 const ALGORITHMS: [(Algorithm, f64); 2] = [(Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
 
 /// Batch, height, width, input and output channels, padding.
-const CASES: [[usize; 6]; 22] = [
+const CASES: [[usize; 6]; 23] = [
     [0, 8, 8, 3, 5, 1],
     [1, 1, 1, 1, 1, 1],
     [1, 1, 1, 1, 1, 2],
@@ -36,6 +36,7 @@ const CASES: [[usize; 6]; 22] = [
     [3, 12, 11, 16, 15, 1],
     [1, 4, 5, 1, 300, 1],
     [2, 32, 32, 3, 10, 1],
+    [2, 4, 3, 520, 520, 1],
 ];
 
 fn shape([batch, height, width, ins, outs, padding]: [usize; 6]) -> ConvShape {

@@ -160,8 +160,8 @@ fn prepare(shape: &ConvShape, kernel: &MicroKernel, weights: &[f32]) -> Form {
     let algorithm = Algorithm::to_prepare(shape);
     match algorithm.transforms(kernel) {
         Some(transforms) => {
-            let channels = [shape.in_channels, shape.out_channels];
-            Form::Transformed(algorithm, TransformedWeights::new(kernel, transforms, &right, channels).lasting())
+            let (ins, outs) = (shape.in_channels, 0..shape.out_channels);
+            Form::Transformed(algorithm, TransformedWeights::new(kernel, transforms, &right, ins, outs).lasting())
         }
         None => Form::Packed(Packed::new(&right, kernel, shape.out_channels, shape.patch_len()).lasting()),
     }

@@ -37,6 +37,9 @@ const TASKS: usize = 12;
 /// Input channels from which on the weights of a block outgrow the caches close by.
 const MANY: usize = 256;
 
+/// Bytes of transformed weights that are there at a time, unless a task's are more: what a last-level cache may hold.
+const WEIGHT_BYTES: usize = 20 << 20;
+
 /// Input channels whose weights are transformed at a time: nine panels of them stay in the first-level cache.
 const WEIGHT_CHANNELS: usize = 32;
 
@@ -63,6 +66,8 @@ impl Cut {
 /// The transformed weights: for each pass of output channels, for each plane, panels of them.
 pub(crate) struct TransformedWeights {
     values: Scratch,
+    /// The first of the output channels.
+    first: usize,
     /// From one plane to the next: of a whole pass.
     plane: usize,
 }
@@ -85,18 +90,26 @@ impl<R: Right> Convolution<'_, R> {
         if blocks == 0 {
             return;
         }
-        let own = self.transformed.is_none().then(|| {
-            let channels = [self.patches.channels, self.out_channels];
-            TransformedWeights::new(self.kernel, self.transforms, self.weights, channels)
-        });
-        let Some(weights) = self.transformed.or(own.as_ref()) else { return };
         let output = SharedMut::new(output);
-        parallel::for_each(blocks * self.out_channels.div_ceil(cut.channels), |task| {
-            let (block, part) = (task % blocks, task / blocks * cut.channels);
-            let channels = part..self.out_channels.min(part + cut.channels);
-            // SAFETY: every task has tiles or channels of its own.
-            unsafe { self.compute(block, cut.range(block), channels, weights, output) };
-        });
+        let compute = |channels: Range<usize>, weights: &TransformedWeights| {
+            parallel::for_each(blocks * channels.len().div_ceil(cut.channels), |task| {
+                let (block, part) = (task % blocks, channels.start + task / blocks * cut.channels);
+                let part = part..channels.end.min(part + cut.channels);
+                // SAFETY: every task has tiles or channels of its own.
+                unsafe { self.compute(block, cut.range(block), part, weights, output) };
+            });
+        };
+        if let Some(weights) = self.transformed {
+            return compute(0..self.out_channels, weights);
+        }
+        let ins = self.patches.channels;
+        let bytes = self.planes() * ins * self.out_channels * size_of::<f32>();
+        let together = self.out_channels.div_ceil(bytes.div_ceil(WEIGHT_BYTES)).next_multiple_of(cut.channels);
+        for first in (0..self.out_channels).step_by(together) {
+            let channels = first..self.out_channels.min(first + together);
+            let weights = TransformedWeights::new(self.kernel, self.transforms, self.weights, ins, channels.clone());
+            compute(channels, &weights);
+        }
     }
 
     /// One task: `channels` of the outputs of a block, of the tiles `range`.
@@ -122,8 +135,8 @@ impl<R: Right> Convolution<'_, R> {
             let (row, plane) = (products.row, products.plane);
             let shared = SharedMut::new(&mut products.values);
             for number in 0..count {
-                let start = (first / PASS * count + number) * weights.plane;
-                let panels = Panels { values: &weights.values[start..], panel: width * ins, step: width };
+                let start = ((first - weights.first) / PASS * count + number) * weights.plane;
+                let ready = &weights.values[start..];
                 let left = &transformed.values[number * transformed.plane..];
                 let first = number * plane;
                 let mut target = Target { c: shared, first, row, bias: &[], accumulate: false };
@@ -139,7 +152,7 @@ impl<R: Right> Convolution<'_, R> {
                         row: transformed.row,
                         step: 1,
                     };
-                    let panels = Panels { values: &panels.values[steps.start * width..], ..panels };
+                    let panels = Panels { values: &ready[steps.start * width..], panel: width * ins, step: width };
                     let sizes = [range.len(), pass.len(), steps.len()];
                     // SAFETY: the products are this task's own.
                     unsafe { multiply(self.kernel, sizes, left, panels, target) };
@@ -205,18 +218,19 @@ impl<R: Right> Convolution<'_, R> {
 impl TransformedWeights {
     /// A copy that stays.
     pub(crate) fn lasting(&self) -> Self {
-        Self { values: self.values.lasting(), plane: self.plane }
+        Self { values: self.values.lasting(), ..*self }
     }
 
-    /// Transforms `weights` between input and output channels.
+    /// Transforms `weights` between the input channels and some of the output channels.
     pub(crate) fn new(
         kernel: &MicroKernel,
         transforms: &Transforms,
         weights: &impl Right,
-        [ins, outs]: [usize; 2],
+        ins: usize,
+        outs: Range<usize>,
     ) -> Self {
         let (width, count) = (kernel.columns, transforms.inputs * transforms.inputs);
-        let panels = outs.div_ceil(width);
+        let panels = outs.len().div_ceil(width);
         let in_pass = panels.min(PASS / width);
         // An odd number of lines, as in `Planes`.
         let plane = ((in_pass * width * ins).div_ceil(LINE) | 1) * LINE;
@@ -226,7 +240,8 @@ impl TransformedWeights {
         parallel::for_each(panels * pieces, |task| {
             let (panel, piece) = (task / pieces, task % pieces * WEIGHT_CHANNELS);
             let channels = piece..ins.min(piece + WEIGHT_CHANNELS);
-            let columns = panel * width..outs.min((panel + 1) * width);
+            let first = outs.start + panel * width;
+            let columns = first..outs.end.min(first + width);
             let length = channels.len() * width;
             let mut taps = Scratch::take(9 * length);
             for (tap, part) in taps.chunks_exact_mut(length).enumerate() {
@@ -247,6 +262,6 @@ impl TransformedWeights {
             // has this panel, or this run of channels of it.
             unsafe { (transforms.weights)(&from, &into, length) };
         });
-        Self { values, plane }
+        Self { values, first: outs.start, plane }
     }
 }
