@@ -591,7 +591,7 @@ pub fn sigmoid_cross_entropy<T: Number>(
     // ln(1 + e^x) for any x
     let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
     let mut total = 0.0;
-    for row in 0..batch {
+    for (row, into) in losses.iter_mut().enumerate().take(batch) {
         let mut loss = 0.0;
         for class in 0..classes {
             let place = row * classes + class;
@@ -603,7 +603,7 @@ pub fn sigmoid_cross_entropy<T: Number>(
             let slope = (1.0 - target) * probability - there * (1.0 - probability);
             gradient[place] = T::write(slope / batch as f64);
         }
-        losses[row] = T::write(loss);
+        *into = T::write(loss);
         total += loss;
     }
     if batch == 0 { 0.0 } else { total / batch as f64 }

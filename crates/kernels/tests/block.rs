@@ -55,7 +55,8 @@ impl Layers {
         let mut shapes = vec![expand, depthwise, project];
         let mut activations = vec![Activation::Relu6, Activation::HardSwish, Activation::Identity];
         if between == 0 {
-            (shapes.remove(0), activations.remove(0));
+            shapes.remove(0);
+            activations.remove(0);
         }
         // Small enough that values stay near 1.
         let mut values = |shape: &ConvShape| -> Vec<f32> {

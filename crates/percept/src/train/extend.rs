@@ -76,6 +76,7 @@ pub(super) struct Extension {
     before: Option<Scores>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of them in a training")]
 enum Old {
     Pictures(Dataset),
     /// Why there are no pictures.
