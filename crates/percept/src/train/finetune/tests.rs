@@ -216,8 +216,9 @@ fn the_solution_is_where_the_loss_is_flat() {
 #[test]
 fn folds_spread_every_class_that_images_share() {
     // A class in half of the images, one in a tenth, one in a twentieth; a third of the images show none.
-    let shows =
-        |image: usize| [image.is_multiple_of(2), image % 10 == 4, image % 20 == 7].map(|there| f32::from(u8::from(there)));
+    let shows = |image: usize| {
+        [image.is_multiple_of(2), image % 10 == 4, image % 20 == 7].map(|there| f32::from(u8::from(there)))
+    };
     let targets: Vec<f32> = (0..200).flat_map(shows).collect();
     let folds = folds(&Truth::Several(targets.clone()), 3);
     for fold in 0..FOLDS {
