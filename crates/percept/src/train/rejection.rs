@@ -6,13 +6,13 @@ use crate::{
     image::{Filter, Fit, Framing, Image, resize},
     ops::Predictor,
     recall::Drawn,
-    unknown::{self, Fitted, Labelled},
+    unknown::{self, Blurred, Fitted, Labelled},
 };
 
 /// Training images whose features are taken of a blurred copy, too.
 const BLURRED: usize = 128;
-/// How many times smaller a picture is made before it is brought back, blurred; every second one is made so small as to
-/// have this side, where that is less.
+/// How many times smaller a picture is made before it is brought back, blurred but recognisable; every second one is made
+/// so small as to have this side, where that is less.
 const REDUCTION: usize = 3;
 const SMALLEST: usize = 14;
 
@@ -49,24 +49,21 @@ pub(super) fn fit(
     if predictor.feature_width() == 0 {
         return None;
     }
-    let moves = moves_by_blurring(predictor, dataset, images, seen);
-    unknown::fit(seen.view(), held.map(Sample::view), &moves, false_rejection)
-}
-
-/// How features of some of the `images`, which were `seen`, change when these are blurred: `[some, width]`.
-fn moves_by_blurring(predictor: &mut Predictor, dataset: &Dataset, images: &[u32], seen: &Sample) -> Vec<f32> {
     let width = predictor.feature_width();
     let places: Vec<u32> = (0..images.len() as u32).collect();
     let places = spread(&places, BLURRED);
-    let blur = |(which, &place): (usize, &u32)| {
-        let side = dataset.shape.height.min(dataset.shape.width);
-        let strongest = REDUCTION.max(side / SMALLEST);
-        blurred(dataset, images[place as usize], if which % 2 == 0 { REDUCTION } else { strongest })
-    };
-    let pixels: Vec<u8> = places.iter().enumerate().flat_map(blur).collect();
-    let sharp: Vec<f32> =
-        places.iter().flat_map(|&place| &seen.features[place as usize * width..][..width]).copied().collect();
-    unknown::moves(&sharp, &predictor.answer(&pixels).features, width)
+    let weakly = places.iter().step_by(2).map(|&place| (place, REDUCTION));
+    let side = dataset.shape.height.min(dataset.shape.width);
+    let strongly = places.iter().skip(1).step_by(2).map(|&place| (place, REDUCTION.max(side / SMALLEST)));
+    let copies: Vec<(u32, usize)> = weakly.chain(strongly).collect();
+    let blur = |&(place, reduction): &(u32, usize)| blurred(dataset, images[place as usize], reduction);
+    let pixels: Vec<u8> = copies.iter().flat_map(blur).collect();
+    let own = |&(place, _): &(u32, usize)| &seen.features[place as usize * width..][..width];
+    let sharp: Vec<f32> = copies.iter().flat_map(own).copied().collect();
+    let answer = predictor.answer(&pixels);
+    let recognisable = places.len().div_ceil(2);
+    let copies = Blurred { sharp: &sharp, features: &answer.features, logits: &answer.logits, recognisable };
+    unknown::fit(seen.view(), held.map(Sample::view), copies, false_rejection)
 }
 
 fn blurred(dataset: &Dataset, image: u32, reduction: usize) -> Vec<u8> {

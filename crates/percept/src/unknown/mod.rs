@@ -55,6 +55,19 @@ pub struct Labelled<'a> {
     pub labels: &'a [u32],
 }
 
+/// Blurred copies of images that were seen: a blurred photograph is not another thing.
+#[derive(Clone, Copy, Default)]
+pub struct Blurred<'a> {
+    /// Features of the images themselves: `[copies, width]`.
+    pub sharp: &'a [f32],
+    /// Features of their copies: `[copies, width]`.
+    pub features: &'a [f32],
+    /// `[copies, classes]`.
+    pub logits: &'a [f32],
+    /// How many of them, the first ones, still show what the image showed. The others only tell directions.
+    pub recognisable: usize,
+}
+
 /// What unknown images are told by, and how well that works.
 pub struct Fitted {
     /// The statistics.
@@ -66,11 +79,11 @@ pub struct Fitted {
 
 /// Fits statistics to `seen` images, and scale and threshold to `held` ones, so that a share of `false_rejection` of these
 /// is called unknown. Where none are held out, folds of the seen ones stand in: then nothing in the features may have
-/// learned from them, and their logits are by classifiers that have not either. `moves` are changes of features by
-/// blurring, see [`moves`].
+/// learned from them, and their logits are by classifiers that have not either. No larger share of recognisable blurred
+/// copies is called unknown than of the images held out.
 ///
 /// Nothing where there are too few images to say.
-pub fn fit(seen: Labelled, held: Option<Labelled>, moves: &[f32], false_rejection: f64) -> Option<Fitted> {
+pub fn fit(seen: Labelled, held: Option<Labelled>, copies: Blurred, false_rejection: f64) -> Option<Fitted> {
     let images = held.map_or(seen.labels.len(), |held| held.labels.len());
     if seen.labels.len() < LEAST_IMAGES || images < LEAST_IMAGES {
         return None;
@@ -79,18 +92,32 @@ pub fn fit(seen: Labelled, held: Option<Labelled>, moves: &[f32], false_rejectio
     if width == 0 {
         return None;
     }
-    let blur = principal_directions(&Matrix::new(moves.to_vec(), width), BLUR_DIRECTIONS.min(moves.len() / width / 4));
+    let directions = BLUR_DIRECTIONS.min(copies.features.len() / width / 4);
+    let blur = principal_directions(&Matrix::new(moves(copies.sharp, copies.features, width), width), directions);
     let mut known = Known::new(seen, &blur)?;
     let distances = match held {
         Some(held) => known.both_distances(held.features, held.logits),
         None => (0..FOLDS).flat_map(|fold| by_fold(seen, width, &blur, fold).unwrap_or_default()).collect(),
     };
     known.set_scale(&distances, false_rejection);
+    if copies.recognisable > 0 {
+        let classes = seen.logits.len() / seen.labels.len();
+        let (features, logits) =
+            (&copies.features[..copies.recognisable * width], &copies.logits[..copies.recognisable * classes]);
+        known.threshold = known.threshold.max(beyond(known.distances(features, logits), false_rejection));
+    }
     Some(Fitted { known, auroc: auroc_of_left_out(seen, held, width, &blur) })
 }
 
+/// The distance beyond which a share of these lies.
+fn beyond(mut distances: Vec<f32>, share: f64) -> f32 {
+    distances.sort_by(f32::total_cmp);
+    let rejected = (share * distances.len() as f64).floor() as usize;
+    distances.iter().rev().nth(rejected).copied().unwrap_or(f32::INFINITY)
+}
+
 /// How blurring changes the direction of features: `[images, width]`, from features of sharp images and of blurred ones.
-pub fn moves(sharp: &[f32], blurred: &[f32], width: usize) -> Vec<f32> {
+fn moves(sharp: &[f32], blurred: &[f32], width: usize) -> Vec<f32> {
     let (sharp, mut moves) = (directions(sharp, width), directions(blurred, width));
     moves.iter_mut().zip(sharp).for_each(|(moved, sharp)| *moved -= sharp);
     moves
@@ -226,10 +253,7 @@ impl Known {
             let deviation = if variance.sqrt() > 1e-6 { variance.sqrt() as f32 } else { f32::INFINITY };
             *scale = [mean as f32, deviation];
         }
-        let mut joint: Vec<f32> = distances.iter().map(|&both| self.together(both)).collect();
-        joint.sort_by(f32::total_cmp);
-        let rejected = (false_rejection * count).floor() as usize;
-        self.threshold = joint.iter().rev().nth(rejected).copied().unwrap_or(f32::INFINITY);
+        self.threshold = beyond(distances.iter().map(|&both| self.together(both)).collect(), false_rejection);
     }
 
     /// How far each of some images is from known ones; `features` is `[images, width]`, `logits` `[images, classes]`.
