@@ -1,5 +1,7 @@
 //! The forward pass.
 
+use std::ops::Range;
+
 use percept_kernels::{
     self as kernels, Activation, ConvShape, LinearInput, LinearShape, NormShape, Padding, PoolShape,
 };
@@ -18,7 +20,26 @@ impl Network {
     pub(super) fn forward(&mut self, images: &[u8], batch: usize, training: bool) {
         self.prepare_factors();
         let mut left = self.plan.readers.clone();
-        for index in 0..self.graph.nodes.len() {
+        let first = match self.plan.by_image {
+            Some(end) if batch > 1 => {
+                let size = self.graph.nodes[end].shape.len();
+                let mut all = self.pool.take(batch * size);
+                for (image, output) in images.chunks_exact(self.graph.input.len()).zip(all.chunks_exact_mut(size)) {
+                    self.run_range(0..end, image, 1, training, &mut left.clone());
+                    self.run(end, image, 1, training, output);
+                    (0..end).for_each(|index| self.release(index));
+                }
+                self.values[end] = Some(all);
+                end + 1
+            }
+            _ => 0,
+        };
+        self.run_range(first..self.graph.nodes.len(), images, batch, training, &mut left);
+    }
+
+    /// Runs these nodes; `left` counts the readers of each value.
+    fn run_range(&mut self, nodes: Range<usize>, images: &[u8], batch: usize, training: bool, left: &mut [usize]) {
+        for index in nodes {
             if self.plan.is_idle(index) || self.graph.nodes[index].op == Op::Input {
                 continue;
             }

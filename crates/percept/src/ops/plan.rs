@@ -4,6 +4,9 @@ use percept_kernels::Activation;
 
 use crate::model::graph::{Graph, Op};
 
+/// Numbers of one image's value from which on those of several images do not stay near the processor.
+const LARGE_VALUES: usize = 128 << 10;
+
 /// How a graph is run.
 pub(super) struct Plan {
     /// The activation, addition or norm that does this node's work too: the node itself gives no value.
@@ -18,6 +21,9 @@ pub(super) struct Plan {
     pub chains: Vec<Option<Chain>>,
     /// Prediction only: the inverted residual that ends at this node.
     pub blocks: Vec<Option<Block>>,
+    /// Prediction only: the nodes up to this one run image by image, since what is between them is large. Nobody behind it
+    /// reads what is before it.
+    pub by_image: Option<usize>,
     /// The node whose value this node's is: itself, but for a flattening, which changes no memory.
     pub origin: Vec<usize>,
     /// Whether this linear layer reads the images' bytes and normalises them itself.
@@ -120,7 +126,23 @@ impl Plan {
         plan.skip_passes(graph);
         plan.find_blocks(graph, &consumers);
         plan.count_readers();
+        plan.by_image = plan.last_by_image(graph);
         plan
+    }
+
+    /// The node that makes small values of the large ones that a network for photographs begins with, or the last one before
+    /// it that all others can do with.
+    fn last_by_image(&self, graph: &Graph) -> Option<usize> {
+        let computes = |&node: &usize| !self.is_idle(node) && graph.nodes[node].op != Op::Input;
+        let nodes: Vec<usize> = (0..graph.nodes.len()).filter(computes).collect();
+        let large = nodes.iter().take_while(|&&node| graph.nodes[node].shape.len() > LARGE_VALUES).count();
+        let is_enough = |&end: &usize| {
+            let behind = nodes.iter().filter(|&&node| node > end);
+            behind.flat_map(|&node| &self.reads[node]).all(|&read| read >= end)
+        };
+        // One that alone is large gains nothing.
+        let candidates = if large > 1 { &nodes[1..(large + 1).min(nodes.len())] } else { &[] };
+        candidates.iter().copied().rev().find(is_enough)
     }
 
     /// Finds the chains that run as one, of which the last reads what the first does.
@@ -162,6 +184,7 @@ impl Plan {
             needs_gradient,
             chains: vec![None; count],
             blocks: vec![None; count],
+            by_image: None,
             measures: vec![None; count],
             origin: (0..count).collect(),
             reads_bytes: vec![false; count],

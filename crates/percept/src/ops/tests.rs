@@ -402,6 +402,27 @@ fn images_smaller_than_the_stride_are_refused() {
     }
 }
 
+/// Large images go through the first layers one by one, and together through the others.
+#[test]
+fn large_images_together_give_what_each_gives_alone() {
+    let cases = [("efficientnet_lite0", 224), ("resnet18", 224), ("convnext_tiny", 224), ("resnet18", 32)];
+    for (name, side) in cases {
+        let mut predictor = network(name, side, 3).predictor();
+        assert_eq!(predictor.network.plan.by_image.is_some(), side == 224, "{name}");
+        let images = images(&predictor.network, 3);
+        let together = predictor.answer(&images);
+        let alone: Vec<Answers> =
+            images.chunks_exact(predictor.graph().input.len()).map(|image| predictor.answer(image)).collect();
+        let features: Vec<f32> = alone.iter().flat_map(|answers| answers.features.clone()).collect();
+        let logits: Vec<f32> = alone.into_iter().flat_map(|answers| answers.logits).collect();
+        for (a, b) in [(&together.features, &features), (&together.logits, &logits)] {
+            assert_eq!(a.len(), b.len());
+            let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+            assert!(length(&difference) <= 1e-5 * length(b), "{name}: {} of {}", length(&difference), length(b));
+        }
+    }
+}
+
 #[test]
 fn every_family_learns_a_few_images_by_heart() {
     for model in &model::MODELS {
@@ -412,7 +433,7 @@ fn every_family_learns_a_few_images_by_heart() {
         // The last layer of `cnn` is scaled down, and softmax has a weight for every pixel.
         let rate = match model.name {
             "softmax" => 0.001,
-            "cnn" | "cnn-small" => 0.3,
+            "cnn" | "cnn-small" | "cnn-large" => 0.3,
             _ => 0.01,
         };
         let sgd = kernels::Sgd { learning_rate: rate, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
