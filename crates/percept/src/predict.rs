@@ -160,6 +160,11 @@ impl Classifier {
     /// # Panics
     /// If `pixels` does not hold whole images.
     pub fn outcome(&mut self, pixels: &[u8]) -> Outcome {
+        // Once into the threads' pool, not for every operation: each time these are woken and waited for.
+        rayon::scope(|_| self.outcome_in_pool(pixels))
+    }
+
+    fn outcome_in_pool(&mut self, pixels: &[u8]) -> Outcome {
         let classes = self.card.classes.len();
         let Answers { logits: mut rows, features } = self.predictor.answer(pixels);
         let unknown = match &self.known {

@@ -64,8 +64,9 @@ export class Entry {
     this.element.classList.toggle("pending", !answer && !problem);
     this.element.classList.toggle("failed", Boolean(problem));
     const name = this.part(".name");
-    name.textContent = unknown ? page().dataset.unknown : (likeliest?.class ?? say("looking"));
-    this.part(".share").textContent = likeliest && !unknown ? percent(likeliest.probability) : "";
+    const { classes, share } = said(answer?.predictions ?? []);
+    name.textContent = unknown ? page().dataset.unknown : (classes ?? say("looking"));
+    this.part(".share").textContent = share === undefined || unknown ? "" : percent(share);
     this.part(".verdict").hidden = Boolean(problem);
     this.part(".problem").hidden = !problem;
     this.part(".problem .sentence").textContent = problem?.message ?? "";
@@ -75,6 +76,7 @@ export class Entry {
     const bars = this.part(".bars");
     bars.hidden = !likeliest;
     bars.classList.toggle("muted", unknown);
+    bars.classList.toggle("several", likeliest?.chosen !== undefined);
     showBars(bars, answer?.predictions ?? []);
     this.part(".why").hidden = !likeliest;
     this.part(".again").hidden = !problem;
@@ -187,20 +189,34 @@ export class Entry {
     const { answer, problem, name: file } = this;
     if (problem) return say("said_error", { file, error: problem.message });
     if (answer.unknown) return say("said_unknown", { file });
-    const { class: name, probability } = answer.predictions[0];
-    return say("said", { file, class: name, percent: percent(probability) });
+    const { classes, share } = said(answer.predictions);
+    if (share === undefined) return say("said_several", { file, class: classes });
+    return say("said", { file, class: classes, percent: percent(share) });
   }
+}
+
+/** What a picture is said to show, and how likely that is where it is one class. */
+function said(predictions) {
+  const [likeliest] = predictions;
+  if (!likeliest) return {};
+  if (likeliest.chosen === undefined) return { classes: likeliest.class, share: likeliest.probability };
+  const chosen = predictions.filter((prediction) => prediction.chosen);
+  if (!chosen.length) return { classes: say("none_of_them") };
+  if (chosen.length === 1) return { classes: chosen[0].class, share: chosen[0].probability };
+  return { classes: chosen.map((prediction) => prediction.class).join(say("and")) };
 }
 
 /** Bars that are there already move to their new length. */
 function showBars(bars, predictions) {
   const template = document.getElementById("bar").content.firstElementChild;
   while (bars.children.length > predictions.length) bars.lastElementChild.remove();
-  predictions.forEach(({ class: name, probability }, place) => {
+  predictions.forEach(({ class: name, probability, chosen }, place) => {
     const bar = bars.children[place] ?? bars.appendChild(template.cloneNode(true));
     bar.querySelector(".class").textContent = name;
     bar.querySelector("meter").value = probability;
     bar.querySelector(".percent").textContent = percent(probability);
+    bar.classList.toggle("chosen", Boolean(chosen));
+    bar.querySelector(".shown").hidden = !chosen;
   });
 }
 

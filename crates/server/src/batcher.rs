@@ -1,5 +1,8 @@
-//! One thread owns a model and computes batches: pictures that are ready, together up to a number. A picture waits for
-//! others only while some are being decoded, and never longer than a delay. Knows no HTTP and decodes nothing.
+//! Threads that each own a copy of a model compute batches: pictures that are ready, together up to a number. A picture
+//! waits for others only while some are being decoded, and never longer than a delay. Knows no HTTP and decodes nothing.
+//!
+//! A thread a core, each computing alone, answers most: none waits for another at the end of every layer. Where only one of
+//! them has work, and that is much, it is shared among all cores, so that one picture is answered soon.
 
 use std::{
     io,
@@ -7,7 +10,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
     },
     thread,
     time::{Duration, Instant},
@@ -16,7 +18,7 @@ use std::{
 use percept::Outcome;
 use tokio::sync::oneshot;
 
-use crate::config::Batching;
+use crate::{config::Batching, queue::Queue};
 
 /// A picture that waits for its batch.
 struct Job {
@@ -61,15 +63,23 @@ impl Row {
 }
 
 /// Told of every batch: pictures, the time that each of them waited, and the time that it took.
-pub type Observer = Box<dyn Fn(&[Duration], Duration) + Send>;
+pub type Observer = Box<dyn Fn(&[Duration], Duration) + Send + Sync>;
 
-/// Hands pictures to a model's thread, which ends when this is dropped and every picture is answered.
+/// The threads of a model.
+pub struct Workers {
+    /// How many.
+    pub count: usize,
+    /// All cores together, for batches of so many pictures at least while the other threads have nothing to do.
+    pub together: Option<(Arc<rayon::ThreadPool>, usize)>,
+}
+
+/// Hands pictures to a model's threads, which end when this is dropped and every picture is answered.
 pub struct Batcher {
-    jobs: mpsc::Sender<Job>,
+    jobs: Arc<Queue<(Job, Expected)>>,
     on_the_way: Arc<AtomicUsize>,
 }
 
-/// A picture that will soon be handed over; batches wait for it.
+/// A picture that is not yet in a batch, but soon will be; batches wait for it.
 pub struct Expected(Arc<AtomicUsize>);
 
 impl Drop for Expected {
@@ -79,28 +89,43 @@ impl Drop for Expected {
 }
 
 impl Batcher {
-    /// Starts the thread. `make` gives what computes: u8 images to their outcome. It is called again after a panic.
+    /// Starts the threads. `make` gives what computes: u8 images to their outcome, one for each thread. It is called again
+    /// after a panic.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start<Compute>(
         name: &str,
         batching: Batching,
-        make: impl Fn() -> Compute + Send + 'static,
+        workers: Workers,
+        make: impl Fn() -> Compute + Send + Sync + 'static,
         observer: Observer,
     ) -> io::Result<Self>
     where
-        Compute: FnMut(&[u8]) -> Outcome,
+        Compute: FnMut(&[u8]) -> Outcome + Send,
     {
-        let (jobs, queue) = mpsc::channel();
-        let on_the_way = Arc::new(AtomicUsize::new(0));
-        let gather = Gather { queue, on_the_way: on_the_way.clone(), batching };
-        thread::Builder::new().name(format!("model {name}")).spawn(move || {
-            let mut compute = make();
-            while let Some(batch) = gather.next() {
-                answer(&mut compute, &make, batch, &observer);
-            }
-        })?;
+        let (jobs, on_the_way) = (Arc::new(Queue::new()), Arc::new(AtomicUsize::new(0)));
+        let (shared, busy) = (Arc::new((make, observer, workers.together)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..workers.count.max(1) {
+            let gather = Gather { queue: jobs.clone(), on_the_way: on_the_way.clone(), batching };
+            let (shared, busy) = (shared.clone(), busy.clone());
+            thread::Builder::new().name(format!("model {name}")).spawn(move || {
+                let (make, observer, together) = &*shared;
+                // What computes finds this thread alone in its pool, and does not cut its work.
+                let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+                let mut compute = make();
+                while let Some(batch) = gather.next() {
+                    let is_alone = busy.fetch_add(1, Ordering::AcqRel) == 0;
+                    let all = together.as_ref().filter(|(_, least)| is_alone && batch.len() >= *least);
+                    match all {
+                        Some((pool, _)) => pool.install(|| answer(&mut compute, make, batch, observer)),
+                        None => answer(&mut compute, make, batch, observer),
+                    }
+                    busy.fetch_sub(1, Ordering::AcqRel);
+                }
+                drop(alone);
+            })?;
+        }
         Ok(Self { jobs, on_the_way })
     }
 
@@ -113,15 +138,20 @@ impl Batcher {
     /// Hands a picture over. The answer never comes if its computation panicked.
     pub fn submit(&self, pixels: Vec<u8>, expected: Expected) -> oneshot::Receiver<Row> {
         let (reply, answer) = oneshot::channel();
-        // A thread that is gone drops the job, which the receiver notices.
-        _ = self.jobs.send(Job { pixels, queued: Instant::now(), reply });
-        drop(expected);
+        // A queue that is closed drops the job, which the receiver notices.
+        self.jobs.push((Job { pixels, queued: Instant::now(), reply }, expected));
         answer
     }
 }
 
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
+}
+
 struct Gather {
-    queue: Receiver<Job>,
+    queue: Arc<Queue<(Job, Expected)>>,
     on_the_way: Arc<AtomicUsize>,
     batching: Batching,
 }
@@ -129,28 +159,29 @@ struct Gather {
 impl Gather {
     /// The next batch, the longest waiting first; none when nobody can submit any more.
     fn next(&self) -> Option<Vec<Job>> {
-        let first = self.queue.recv().ok()?;
+        let (first, _) = self.queue.pop()?;
         let deadline = Instant::now() + self.batching.max_delay;
         let mut batch = vec![first];
         while batch.len() < self.batching.max_batch {
-            // Read before the queue: whoever is no longer on the way is in the queue.
+            // What is in the queue counts until it is taken out, so that nobody is missed between the two.
             let nobody_comes = self.on_the_way.load(Ordering::Acquire) == 0;
-            let job = match self.queue.try_recv() {
-                Ok(job) => job,
-                Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) if nobody_comes => break,
-                Err(TryRecvError::Empty) => {
-                    match self.queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                        Ok(job) => job,
-                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                    }
-                }
+            let next = match nobody_comes {
+                true => self.queue.try_pop(),
+                false => self.queue.pop_until(deadline),
             };
+            let Some((job, _)) = next else { break };
             batch.push(job);
         }
         // Nobody waits any longer for the answer of a request that timed out.
         batch.retain(|job| !job.reply.is_closed());
         Some(batch)
+    }
+}
+
+impl Drop for Gather {
+    /// However the thread ends: nobody is to wait for its answers.
+    fn drop(&mut self) {
+        self.queue.abandon();
     }
 }
 
@@ -194,7 +225,10 @@ fn answer<Compute: FnMut(&[u8]) -> Outcome>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{
+        Mutex,
+        mpsc::{self, Receiver},
+    };
 
     use super::*;
 
@@ -214,7 +248,8 @@ mod tests {
                 Outcome { probabilities, unknown: vec![false; pixels.len()] }
             }
         };
-        (Batcher::start("test", batching, make, Box::new(|_, _| {})).unwrap(), seen)
+        let workers = Workers { count: 1, together: None };
+        (Batcher::start("test", batching, workers, make, Box::new(|_, _| {})).unwrap(), seen)
     }
 
     fn submit(batcher: &Batcher, pixel: u8) -> oneshot::Receiver<Row> {
@@ -239,6 +274,16 @@ mod tests {
         let seen = seen.lock().unwrap();
         assert_eq!(seen.concat(), [0, 1, 2, 3, 4, 5, 6, 7], "in their order");
         assert!(seen.iter().all(|batch| batch.len() <= 4), "{seen:?}");
+    }
+
+    #[test]
+    fn a_picture_that_comes_alone_never_waits_for_others() {
+        let (release, gate) = mpsc::channel();
+        drop(release);
+        let (batcher, _) = batcher(BATCHING, gate);
+        let begin = Instant::now();
+        assert!((0..2_000).all(|_| probability(submit(&batcher, 1)) == Some(1.0)));
+        assert!(begin.elapsed() < BATCHING.max_delay / 2, "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub(crate) fn shows_token(state: &AppState, headers: &HeaderMap) -> bool {
 
 /// What browsers are told, on every answer.
 pub(crate) fn protect(headers: &mut HeaderMap, shared: bool) {
+    // These, and what the server adds to them, without growing step by step.
+    headers.reserve(12);
     let mut say = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };

@@ -4,6 +4,7 @@
 mod batcher;
 mod collect;
 mod config;
+mod decoders;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -16,6 +17,7 @@ mod multipart;
 mod observe;
 pub mod page;
 mod predict;
+mod queue;
 mod recognise;
 mod router;
 mod signals;

@@ -14,12 +14,25 @@ use percept::{
 };
 
 use crate::{
-    batcher::Batcher,
+    batcher::{Batcher, Workers},
     config::{Batching, ModelSource, Origin},
     failure::StartError,
     metrics::Metrics,
     v2::Statistics,
 };
+
+/// Multiply-adds of a batch from which on it is worth sharing among cores that have nothing else to do: below that, waking
+/// them takes as long.
+const WORTH_SHARING: u64 = 100_000_000;
+
+/// What all models have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub batching: Batching,
+    /// A thread a core.
+    pub cores: Arc<rayon::ThreadPool>,
+    pub metrics: Arc<Metrics>,
+}
 
 /// A name and what is served under it now.
 pub(crate) struct Slot {
@@ -30,8 +43,7 @@ pub(crate) struct Slot {
     current: RwLock<Arc<Loaded>>,
     /// Held while a version is being replaced, so that each is replaced once.
     replacing: Mutex<()>,
-    batching: Batching,
-    metrics: Arc<Metrics>,
+    common: Common,
 }
 
 /// One version of a model, running. Requests hold it until they are answered.
@@ -46,15 +58,15 @@ pub(crate) struct Loaded {
 }
 
 impl Slot {
-    pub fn open(source: ModelSource, batching: Batching, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+    pub fn open(source: ModelSource, common: Common) -> Result<Self, StartError> {
         let (saved, origin) = match source.origin {
             Origin::Path(path) => (weights::load(&path)?, Some(path)),
             Origin::Memory(saved) => (*saved, None),
         };
-        let loaded = Loaded::start(&source.name, saved, 1, batching, &metrics)?;
+        let loaded = Loaded::start(&source.name, saved, 1, &common)?;
         let current = RwLock::new(Arc::new(loaded));
         let (taken, replacing) = Default::default();
-        Ok(Self { name: source.name, taken, origin, current, replacing, batching, metrics })
+        Ok(Self { name: source.name, taken, origin, current, replacing, common })
     }
 
     pub fn current(&self) -> Arc<Loaded> {
@@ -68,8 +80,8 @@ impl Slot {
         let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.current().version + 1;
         let loaded = weights::load(path).map_err(StartError::from);
-        let loaded = loaded.and_then(|saved| Loaded::start(&self.name, saved, version, self.batching, &self.metrics));
-        self.metrics.reload(&self.name, loaded.is_ok());
+        let loaded = loaded.and_then(|saved| Loaded::start(&self.name, saved, version, &self.common));
+        self.common.metrics.reload(&self.name, loaded.is_ok());
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded?);
         Ok(Some(version))
     }
@@ -88,13 +100,13 @@ impl Slot {
 }
 
 impl Loaded {
-    fn start(
-        name: &str,
-        saved: SavedModel,
-        version: u64,
-        batching: Batching,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, StartError> {
+    /// Whether a class of this probability is said to be in the picture, where classes do not exclude each other.
+    pub fn is_chosen(&self, label: usize, probability: f32) -> Option<bool> {
+        self.card.thresholds.as_ref().map(|thresholds| probability >= thresholds[label])
+    }
+
+    fn start(name: &str, saved: SavedModel, version: u64, common: &Common) -> Result<Self, StartError> {
+        let Common { batching, cores, metrics } = common;
         let saved = Arc::new(saved);
         let statistics = Arc::new(Statistics::default());
         let owned = saved.clone();
@@ -107,7 +119,9 @@ impl Loaded {
             tallies.batch(waits.len(), computed);
             counters.batch(&named, waits, computed);
         };
-        let batcher = Batcher::start(name, batching, make, Box::new(observer)).map_err(StartError::Thread)?;
+        let least = WORTH_SHARING.div_ceil(saved.graph.multiply_adds().max(1)) as usize;
+        let workers = Workers { count: cores.current_num_threads(), together: Some((cores.clone(), least)) };
+        let batcher = Batcher::start(name, *batching, workers, make, Box::new(observer)).map_err(StartError::Thread)?;
         metrics.version(name, version);
         Ok(Self { version, card: saved.card.clone(), batcher, saved, statistics, interpreter: Arc::default() })
     }

@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
     model::Loaded,
     multipart::{self, File},
-    recognise::{Picture, Recognised, Unreadable, recognise},
+    recognise::{Admission, Picture, Recognised, Unreadable, recognise},
     upload::{Upload, refuse},
 };
 
@@ -78,7 +78,11 @@ pub(crate) async fn predict(
 ) -> Result<Response, Failure> {
     let begin = Instant::now();
     let checked = query(options).and_then(|options| Ok((state.slot(options.model.as_deref())?, options)));
-    let checked = checked.and_then(|(slot, options)| Ok((slot, options, Content::of(request.headers())?)));
+    let checked = checked.and_then(|(slot, options)| {
+        let content = Content::of(request.headers())?;
+        Admission::is_possible(slot, &state)?;
+        Ok((slot, options, content))
+    });
     let (slot, options, content) = match checked {
         Ok(checked) => checked,
         Err(failure) => return Err(refuse(request, failure).await),
@@ -135,10 +139,9 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 fn likeliest<'a>(loaded: &'a Loaded, row: &Row, top: usize) -> Vec<Prediction<'a>> {
-    let (classes, thresholds) = (&loaded.card.classes, loaded.card.thresholds.as_ref());
     let prediction = |(label, probability): (usize, f32)| {
-        let chosen = thresholds.map(|thresholds| probability >= thresholds[label]);
-        Prediction { class: &classes[label], probability, chosen }
+        let chosen = loaded.is_chosen(label, probability);
+        Prediction { class: &loaded.card.classes[label], probability, chosen }
     };
     row.ranked(top).map(prediction).collect()
 }

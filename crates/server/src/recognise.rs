@@ -79,6 +79,12 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// Refuses where not one place is free, before anything is done for the request.
+    pub fn is_possible(slot: &Slot, state: &AppState) -> Result<(), Failure> {
+        let is_full = slot.taken.load(Ordering::Acquire) >= state.0.config.limits.queue;
+        if is_full { Err(Failure::overloaded()) } else { Ok(()) }
+    }
+
     /// Takes places, or refuses at once. A request takes no more than a batch has: so many of its pictures are on the
     /// way at once, and further ones follow as these are answered. That keeps large requests from holding up small ones.
     pub fn of(slot: &Slot, pictures: usize, state: &AppState) -> Result<Self, Failure> {

@@ -14,9 +14,10 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config::{Access, ServerConfig},
+    decoders::Decoders,
     failure::{Failure, StartError},
     metrics::Metrics,
-    model::{Loaded, Slot},
+    model::{Common, Loaded, Slot},
     observe::Names,
     upload::pieces,
 };
@@ -28,8 +29,7 @@ pub struct AppState(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub config: ServerConfig,
     pub slots: Vec<Slot>,
-    /// Threads of their own: the network's must not find themselves decoding while a batch waits for them.
-    pub decoders: rayon::ThreadPool,
+    pub decoders: Decoders,
     /// Pieces of memory for bodies.
     pub memory: Arc<Semaphore>,
     pub metrics: Arc<Metrics>,
@@ -49,21 +49,20 @@ impl AppState {
         }
         check(&config)?;
         let metrics = Arc::new(Metrics::new());
+        let cores = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("core {number}")).build();
+        let cores = cores.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
+        let common = Common { batching: config.batching, cores: Arc::new(cores), metrics: metrics.clone() };
         let mut slots: Vec<Slot> = Vec::new();
         for source in sources {
             if slots.iter().any(|slot| slot.name == source.name) {
                 let name = source.name;
                 return Err(StartError::Setting(format!("two models are called {name}: name one with NAME=PATH")));
             }
-            slots.push(Slot::open(source, config.batching, metrics.clone())?);
+            slots.push(Slot::open(source, common.clone())?);
         }
         let panics = metrics.panics.clone();
-        let decoders = rayon::ThreadPoolBuilder::new()
-            .thread_name(|number| format!("decoder {number}"))
-            // The request that it cost has lost its answer, and says so; the process goes on.
-            .panic_handler(move |_| _ = panics.inc())
-            .build();
-        let decoders = decoders.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
+        // The request that it cost has lost its answer, and says so; the process goes on.
+        let decoders = Decoders::start(move || _ = panics.inc()).map_err(StartError::Thread)?;
         let memory = Arc::new(Semaphore::new(pieces(config.limits.memory)));
         let (names, ready) = (Names::new(), AtomicBool::new(true));
         Ok(Self(Arc::new(Inner { config, slots, decoders, memory, metrics, names, ready })))

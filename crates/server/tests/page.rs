@@ -51,10 +51,14 @@ fn readers_get_answers_from_the_page() {
     // A model file alone, without what its run left.
     fs::copy(place("pets").join(MODEL_FILE), place("photos.safetensors")).unwrap();
 
+    scenes(&place("scenes"));
+    run(place("scenes/labels.csv").to_str().unwrap(), "cnn-small", 150, &place("several"), folder.path());
+
     let both = [("digits", place("digits")), ("pets", place("pets"))];
     let alone = [("photos", place("photos.safetensors"))];
     let digits = start(&both, |config| config.collect = Some(place("kept")));
     let photos = start(&alone, |_| ());
+    let several = start(&[("several", place("several"))], |_| ());
     let locked = start(&alone, |config| config.access = Access::Token(TOKEN.into()));
     let address = |address: SocketAddr| format!("http://localhost:{}/", address.port());
     let outcome = Command::new("node")
@@ -63,6 +67,7 @@ fn readers_get_answers_from_the_page() {
         .env("PAGE_DIGITS", address(digits))
         .env("PAGE_PHOTOS", address(photos))
         .env("PAGE_LOCKED", address(locked))
+        .env("PAGE_SEVERAL", address(several))
         .env("PAGE_PICTURES", place("pictures"))
         .env("PAGE_KEPT", place("kept"))
         .env("PAGE_MODULES", fs::canonicalize(&modules).unwrap())
@@ -100,6 +105,8 @@ fn pictures(folder: &Path) {
     for (name, warm) in [("first.png", true), ("second.png", false)] {
         fs::write(folder.join(name), photo(warm, 1_000)).expect("a file");
     }
+    fs::write(folder.join("both.png"), scene(true, true, 1_000)).expect("a file");
+    fs::write(folder.join("neither.png"), scene(false, false, 1_000)).expect("a file");
     let mut broken = photo(true, 7);
     broken.truncate(broken.len() / 2);
     fs::write(folder.join("broken.png"), broken).expect("a file");
@@ -109,8 +116,37 @@ fn pictures(folder: &Path) {
     fs::write(folder.join("odd.png"), encode_png(&Image { shape, pixels: chequers })).expect("a file");
 }
 
+/// Pictures that show a disc, stripes, both or neither, and the table that says which.
+fn scenes(folder: &Path) {
+    fs::create_dir_all(folder).expect("a folder");
+    let mut table = String::from("file_name,labels\n");
+    for seed in 0..80 {
+        let (disc, stripes) = (seed % 2 == 0, seed % 4 < 2);
+        let names: Vec<&str> =
+            [("disc", disc), ("stripes", stripes)].iter().filter(|pair| pair.1).map(|pair| pair.0).collect();
+        table += &format!("{seed}.png,{}\n", names.join("|"));
+        fs::write(folder.join(format!("{seed}.png")), scene(disc, stripes, seed)).expect("a file");
+    }
+    fs::write(folder.join("labels.csv"), table).expect("a table");
+}
+
+/// The middle of a disc's picture above, and of stripes below; grey in place of what it does not show.
+fn scene(disc: bool, stripes: bool, seed: u64) -> Vec<u8> {
+    let rows = |warm: bool, is_shown: bool| {
+        let pixels = pixels(warm, seed);
+        let middle = pixels[3 * SIDE * SIDE / 4..][..3 * SIDE * SIDE / 2].to_vec();
+        if is_shown { middle } else { middle.into_iter().map(|level| 100 + level % 32).collect() }
+    };
+    let pixels = [rows(true, disc), rows(false, stripes)].concat();
+    encode_png(&Image { shape: ImageShape { height: SIDE, width: SIDE, channels: 3 }, pixels })
+}
+
 /// A picture of one of two kinds: a warm disc on green, or blue stripes on grey, each with noise of its own.
 fn photo(warm: bool, seed: u64) -> Vec<u8> {
+    encode_png(&Image { shape: ImageShape { height: SIDE, width: SIDE, channels: 3 }, pixels: pixels(warm, seed) })
+}
+
+fn pixels(warm: bool, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut random = move |most: u64| {
         state ^= state << 13;
@@ -132,5 +168,5 @@ fn photo(warm: bool, seed: u64) -> Vec<u8> {
         };
         pixels.extend(colour.map(|level: u64| (level + random(40)) as u8));
     }
-    encode_png(&Image { shape: ImageShape { height: SIDE, width: SIDE, channels: 3 }, pixels })
+    pixels
 }

@@ -23,6 +23,8 @@ pub struct Likelihood {
     pub class: String,
     /// From 0 to 1.
     pub probability: f64,
+    /// Whether the picture is said to show it, where it may show several classes.
+    pub chosen: Option<bool>,
 }
 
 /// A picture and its answer, without programs.
@@ -63,7 +65,7 @@ pub fn templates(classes: &[String], collects: bool, votes: bool, drawn: bool, w
             }
             button.remove type="button" title=(words.remove) { span aria-hidden="true" { "×" } }
         } }
-        template id="bar" { (bar("", 0.0)) }
+        template id="bar" { (bar(None, words)) }
         @if collects { template id="correction" { form.correction {
             h4 { (words.correct_title) }
             div.fields {
@@ -85,13 +87,33 @@ pub fn templates(classes: &[String], collects: bool, votes: bool, drawn: bool, w
     }
 }
 
-/// A class with its bar. The figure is read aloud, the bar is not.
-fn bar(class: &str, probability: f64) -> Markup {
-    html! { li {
+/// A class with its bar. The figure is read aloud, the bar is not. Of nothing the empty template.
+fn bar(likelihood: Option<&Likelihood>, words: &Words) -> Markup {
+    let (class, probability) = likelihood.map_or(("", 0.0), |likely| (&likely.class, likely.probability));
+    let chosen = likelihood.is_some_and(|likely| likely.chosen == Some(true));
+    html! { li.chosen[chosen] {
         span.class { (class) }
         meter min="0" max="1" value=(format!("{probability:.4}")) aria-hidden="true" {}
-        span.percent { @if !class.is_empty() { (percent(probability)) } }
+        span.percent { @if likelihood.is_some() { (percent(probability)) } }
+        span.unseen.shown hidden[!chosen] { (words.script.shown) }
     } }
+}
+
+/// What a picture is said to show, and how likely that is where it is one class.
+fn said(predictions: &[Likelihood], words: &Words) -> Option<(String, Option<f64>)> {
+    let likeliest = predictions.first()?;
+    if likeliest.chosen.is_none() {
+        return Some((likeliest.class.clone(), Some(likeliest.probability)));
+    }
+    let chosen: Vec<&Likelihood> = predictions.iter().filter(|likely| likely.chosen == Some(true)).collect();
+    Some(match chosen[..] {
+        [] => (words.script.none_of_them.into(), None),
+        [one] => (one.class.clone(), Some(one.probability)),
+        _ => {
+            let names: Vec<&str> = chosen.iter().map(|likely| likely.class.as_str()).collect();
+            (names.join(words.script.and), None)
+        }
+    })
 }
 
 /// Finished cards.
@@ -119,11 +141,11 @@ fn verdict(answer: &Answer, words: &Words) -> Markup {
             h3.verdict { span.name { (words.unknown) } }
             p.unknown-note { (words.unknown_note) }
             p.nearest { (words.nearest) }
-        } @else if let Some(likeliest) = predictions.first() {
-            h3.verdict { span.name { (likeliest.class) } " " span.share { (percent(likeliest.probability)) } }
+        } @else if let Some((name, probability)) = said(predictions, words) {
+            h3.verdict { span.name { (name) } " " span.share { @if let Some(share) = probability { (percent(share)) } } }
         }
-        ol.bars.muted[*unknown] aria-label=(words.likeliest) {
-            @for Likelihood { class, probability } in predictions { (bar(class, *probability)) }
+        ol.bars.muted[*unknown].several[predictions.iter().any(|likely| likely.chosen.is_some())] aria-label=(words.likeliest) {
+            @for likelihood in predictions { (bar(Some(likelihood), words)) }
         }
         div.actions { span.time { (fill(words.script.milliseconds, &[("n", &format!("{milliseconds:.1}"))])) } }
     }

@@ -135,6 +135,7 @@ fn to_answer(loaded: &Loaded, outcome: &Recognised) -> Answer {
     let likely = |(label, probability): (usize, f32)| Likelihood {
         class: classes[label].clone(),
         probability: probability.into(),
+        chosen: loaded.is_chosen(label, probability),
     };
     Answer {
         predictions: outcome.row.ranked(TOP).map(likely).collect(),

@@ -17,7 +17,7 @@ use crate::{
     AppState,
     failure::Failure,
     predict::refused,
-    recognise::{Recognised, recognise},
+    recognise::{Admission, Recognised, recognise},
     upload::{Upload, refuse},
 };
 
@@ -30,7 +30,9 @@ pub(crate) async fn infer(
     let checked = state.slot(Some(&which.name)).and_then(|slot| {
         let loaded = slot.current();
         which.check(&loaded)?;
-        Ok((slot, loaded, head_length(request.headers())?))
+        let head = head_length(request.headers())?;
+        Admission::is_possible(slot, &state)?;
+        Ok((slot, loaded, head))
     });
     let (slot, loaded, head) = match checked {
         Ok(checked) => checked,

@@ -1,7 +1,9 @@
 // The page in a real browser, as readers use it. Told by the environment:
 // PAGE_DIGITS, PAGE_PHOTOS, PAGE_LOCKED  addresses of servers: of digits and photographs both (corrections are kept), of
 //                           photographs alone and unseen by any run's folder, and one that asks for the token "open-sesame"
+// PAGE_SEVERAL    the address of one whose pictures may show a "disc" and "stripes"
 // PAGE_PICTURES   a folder: first.png and second.png, which the photograph model knows as classes "first" and "second",
+//                 both.png, which shows a disc and stripes, neither.png, which shows none of them,
 //                 broken.png, notes.txt, odd.png, which is like no digit
 // PAGE_KEPT       the folder of corrected pictures
 // PAGE_MODULES    where playwright-core and axe-core are installed
@@ -15,6 +17,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 const { PAGE_DIGITS: digits, PAGE_PHOTOS: photos, PAGE_LOCKED: locked, PAGE_PICTURES: pictures, PAGE_KEPT: kept } = process.env;
+const { PAGE_SEVERAL: several } = process.env;
 const { PAGE_MODULES: modules, PAGE_BROWSER: program = "/usr/bin/chromium", PAGE_SHOTS: shots } = process.env;
 const require = createRequire(join(modules, "index.js"));
 const { chromium } = require("playwright-core");
@@ -112,6 +115,23 @@ test("several pictures at once are answered one by one, and a bad one spoils no 
   assert.equal(await cards(page).count(), 3);
   await page.getByRole("button", { name: "Clear all" }).click();
   assert.equal(await page.locator(".answers").isVisible(), false);
+});
+
+test("a picture may show several classes, or none", async (t) => {
+  const page = await open(t, several);
+  await page.setInputFiles("#file", ["both.png", "neither.png"].map(picture));
+  await answered(page, 2);
+  const names = (await verdict(page, 0).innerText()).split(", ").sort();
+  assert.deepEqual(names, ["disc", "stripes"]);
+  assert.equal(await cards(page).nth(0).locator(".share").innerText(), "");
+  assert.deepEqual(await cards(page).nth(0).locator(".bars .shown:not([hidden])").count(), 2);
+  assert.equal(await verdict(page, 1).innerText(), "none of the classes");
+  assert.equal(await cards(page).nth(1).locator(".bars .chosen").count(), 0);
+  await assertAccessible(page, "several classes");
+  await shoot(page, "several-classes");
+  await page.setInputFiles("#file", picture("both.png"));
+  await answered(page, 3);
+  await page.waitForFunction(() => /^both\.png: (disc, stripes|stripes, disc)$/.test(document.querySelector("#said").textContent));
 });
 
 test("pictures are dropped and pasted", async (t) => {
