@@ -295,8 +295,7 @@ def main():
     arguments.python = os.path.abspath(arguments.python)
     page.write()  # Finds lost marks before time is spent.
     FOLDER.mkdir(parents=True, exist_ok=True)
-    run("cargo", "build", "--release", "--quiet", "-p", "percept-cli")
-    run("cargo", "build", "--release", "--quiet", "-p", "percept-server", "--example", "load")
+    run("cargo", "build", "--release", "--quiet", "-p", "percept-cli", "-p", "percept-server", "--bins", "--examples")
     for name in arguments.only:
         say(name)
         measure(name, arguments)

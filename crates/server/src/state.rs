@@ -49,7 +49,9 @@ impl AppState {
         }
         check(&config)?;
         let metrics = Arc::new(Metrics::new());
-        let cores = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("core {number}")).build();
+        // As many as the program was given.
+        let cores = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
+        let cores = cores.thread_name(|number| format!("core {number}")).build();
         let cores = cores.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
         let common = Common { batching: config.batching, cores: Arc::new(cores), metrics: metrics.clone() };
         let mut slots: Vec<Slot> = Vec::new();
