@@ -85,6 +85,9 @@ pub fn prepare_encoded(card: &ModelCard, bytes: &[u8], most: u64) -> Result<Imag
 /// # assert_eq!(prediction.likelihoods.len(), 10);
 /// # Ok::<(), percept::Error>(())
 /// ```
+///
+/// Copies share the weights; each can answer on a thread of its own.
+#[derive(Clone)]
 pub struct Classifier {
     card: ModelCard,
     predictor: Predictor,

@@ -109,9 +109,9 @@ impl Loaded {
         let Common { batching, cores, metrics } = common;
         let saved = Arc::new(saved);
         let statistics = Arc::new(Statistics::default());
-        let owned = saved.clone();
+        let original = Classifier::from_saved((*saved).clone());
         let make = move || {
-            let mut classifier = Classifier::from_saved((*owned).clone());
+            let mut classifier = original.clone();
             move |pixels: &[u8]| classifier.outcome(pixels)
         };
         let (tallies, counters, named) = (statistics.clone(), metrics.clone(), name.to_string());

@@ -12,6 +12,8 @@ mod predictor;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use percept_kernels as kernels;
 
 use crate::model::{Graph, Parameters};
@@ -42,8 +44,8 @@ pub struct Network {
     /// Multipliers and offsets that normalise the images: by channel or by pixel as the model has them, and by every place
     /// of an image where a linear layer normalises it.
     factors: [Vec<f32>; 2],
-    /// Prediction only: convolutions, with their norms folded in, and linear layers, ready to run.
-    prepared: Vec<Option<PreparedConv>>,
+    /// Prediction only: convolutions, with their norms folded in, and linear layers, ready to run. Copies share them.
+    prepared: Vec<Option<Arc<PreparedConv>>>,
     pool: Pool,
 }
 

@@ -8,6 +8,7 @@ use crate::model::graph::{Graph, Op};
 const LARGE_VALUES: usize = 128 << 10;
 
 /// How a graph is run.
+#[derive(Clone)]
 pub(super) struct Plan {
     /// The activation, addition or norm that does this node's work too: the node itself gives no value.
     pub absorbed_by: Vec<Option<usize>>,

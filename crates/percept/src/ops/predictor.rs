@@ -31,18 +31,28 @@ pub struct Answers {
     pub features: Vec<f32>,
 }
 
+impl Clone for Predictor {
+    /// One that shares the prepared weights, and has buffers of its own.
+    fn clone(&self) -> Self {
+        let Network { graph, plan, parameters, prepared, .. } = &self.network;
+        let mut network = Network::with_plan(graph.clone(), parameters.clone(), plan.clone());
+        network.prepared.clone_from(prepared);
+        Self { network, views: self.views, shown: Vec::new(), features: self.features }
+    }
+}
+
 impl Predictor {
     /// A predictor of `graph` with these numbers.
     pub fn new(graph: Graph, parameters: Parameters) -> Self {
         let plan = Plan::prediction(&graph);
         let mut network = Network::with_plan(graph, parameters, plan);
         for chain in network.plan.chains.clone().into_iter().flatten() {
-            network.prepared[chain.conv] = Some(network.prepare_chain(&chain));
+            network.prepared[chain.conv] = Some(network.prepare_chain(&chain).into());
         }
         for index in 0..network.graph.nodes.len() {
             // One that reads bytes is as fast as it is: its inputs are many, its weights are read once.
             if network.graph.nodes[index].op == Op::Linear && !network.plan.reads_bytes[index] {
-                network.prepared[index] = Some(network.prepare_linear(index));
+                network.prepared[index] = Some(network.prepare_linear(index).into());
             }
         }
         let features = network.graph.features();

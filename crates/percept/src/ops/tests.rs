@@ -402,6 +402,22 @@ fn images_smaller_than_the_stride_are_refused() {
     }
 }
 
+#[test]
+fn copies_of_a_predictor_share_weights_and_answer_alike() {
+    for name in ["mlp", "cnn", "efficientnet_lite0"] {
+        let mut predictor = network(name, side(name, 16), 3).predictor();
+        let images = images(&predictor.network, 3);
+        let mut copy = predictor.clone();
+        let shared = |(a, b): (&Option<Arc<PreparedConv>>, &Option<Arc<PreparedConv>>)| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        assert!(predictor.network.prepared.iter().zip(&copy.network.prepared).all(shared), "{name}");
+        let other = std::thread::scope(|scope| scope.spawn(|| copy.infer(&images)).join().expect("answers"));
+        assert_eq!(predictor.infer(&images), other, "{name}");
+    }
+}
+
 /// Large images go through the first layers one by one, and together through the others.
 #[test]
 fn large_images_together_give_what_each_gives_alone() {

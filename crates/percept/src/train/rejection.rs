@@ -11,8 +11,8 @@ use crate::{
 
 /// Training images whose features are taken of a blurred copy, too.
 const BLURRED: usize = 128;
-/// How many times smaller a picture is made before it is brought back, blurred but recognisable; every second one is made
-/// so small as to have this side, where that is less.
+/// How many times smaller a picture is made before it is brought back, weakly blurred; every second one is made so small as
+/// to have this side, where that is less.
 const REDUCTION: usize = 3;
 const SMALLEST: usize = 14;
 
@@ -61,8 +61,8 @@ pub(super) fn fit(
     let own = |&(place, _): &(u32, usize)| &seen.features[place as usize * width..][..width];
     let sharp: Vec<f32> = copies.iter().flat_map(own).copied().collect();
     let answer = predictor.answer(&pixels);
-    let recognisable = places.len().div_ceil(2);
-    let copies = Blurred { sharp: &sharp, features: &answer.features, logits: &answer.logits, recognisable };
+    let weak: Vec<u32> = places.iter().step_by(2).map(|&place| seen.labels[place as usize]).collect();
+    let copies = Blurred { sharp: &sharp, features: &answer.features, logits: &answer.logits, weak: &weak };
     unknown::fit(seen.view(), held.map(Sample::view), copies, false_rejection)
 }
 

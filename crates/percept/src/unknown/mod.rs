@@ -14,6 +14,7 @@ mod tests;
 
 use crate::algebra::{self, Matrix, principal_directions};
 use crate::evaluate::log_normalizer;
+use crate::ops::largest;
 
 /// What the names of its tensors begin with in a model file.
 pub const PREFIX: &str = "unknown.";
@@ -25,6 +26,9 @@ const BLUR_DIRECTIONS: usize = 16;
 const LEAST_IMAGES: usize = 20;
 /// Parts that known images are cut into where none are held out.
 const FOLDS: usize = 5;
+/// Share of weakly blurred copies that have to be recognised for blurring to be no more than that: of tiny images it takes
+/// what they show.
+const RECOGNISABLE: f64 = 0.75;
 /// Classes that are left out in turn, at most.
 const LEFT_OUT: usize = 5;
 
@@ -64,8 +68,16 @@ pub struct Blurred<'a> {
     pub features: &'a [f32],
     /// `[copies, classes]`.
     pub logits: &'a [f32],
-    /// How many of them, the first ones, still show what the image showed. The others only tell directions.
-    pub recognisable: usize,
+    /// Labels of the first of them, which are blurred weakly. The others only tell directions.
+    pub weak: &'a [u32],
+}
+
+impl Blurred<'_> {
+    /// The weakly blurred copies that the classifier still gives their labels.
+    fn recognised(&self, classes: usize) -> Vec<usize> {
+        let rows = self.logits.chunks_exact(classes.max(1)).zip(self.weak).enumerate();
+        rows.filter(|(_, (row, label))| largest(row) == **label as usize).map(|(copy, _)| copy).collect()
+    }
 }
 
 /// What unknown images are told by, and how well that works.
@@ -79,8 +91,8 @@ pub struct Fitted {
 
 /// Fits statistics to `seen` images, and scale and threshold to `held` ones, so that a share of `false_rejection` of these
 /// is called unknown. Where none are held out, folds of the seen ones stand in: then nothing in the features may have
-/// learned from them, and their logits are by classifiers that have not either. No larger share of recognisable blurred
-/// copies is called unknown than of the images held out.
+/// learned from them, and their logits are by classifiers that have not either. Where the classifier recognises most of the
+/// weakly blurred copies, no larger share of those that it does is called unknown than of the images held out.
 ///
 /// Nothing where there are too few images to say.
 pub fn fit(seen: Labelled, held: Option<Labelled>, copies: Blurred, false_rejection: f64) -> Option<Fitted> {
@@ -100,11 +112,11 @@ pub fn fit(seen: Labelled, held: Option<Labelled>, copies: Blurred, false_reject
         None => (0..FOLDS).flat_map(|fold| by_fold(seen, width, &blur, fold).unwrap_or_default()).collect(),
     };
     known.set_scale(&distances, false_rejection);
-    if copies.recognisable > 0 {
-        let classes = seen.logits.len() / seen.labels.len();
-        let (features, logits) =
-            (&copies.features[..copies.recognisable * width], &copies.logits[..copies.recognisable * classes]);
-        known.threshold = known.threshold.max(beyond(known.distances(features, logits), false_rejection));
+    let recognised = copies.recognised(seen.logits.len() / seen.labels.len());
+    if recognised.len() as f64 >= RECOGNISABLE * copies.weak.len() as f64 && !recognised.is_empty() {
+        let distances = known.distances(copies.features, copies.logits);
+        let distances = recognised.into_iter().map(|copy| distances[copy]).collect();
+        known.threshold = known.threshold.max(beyond(distances, false_rejection));
     }
     Some(Fitted { known, auroc: auroc_of_left_out(seen, held, width, &blur) })
 }
