@@ -29,8 +29,9 @@ use tokio::{
 };
 
 /// Longer than any server takes.
-const TIMER: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a timer counts by.
+const TIMER: Duration = Duration::from_millis(1);
 
 struct Load {
     address: SocketAddr,
@@ -110,11 +111,12 @@ async fn connect(load: Arc<Load>) -> Times {
         if due >= load.begin + load.end || (load.most > 0 && number >= load.most) {
             return times;
         }
+        let mut begin = due;
         if due > Instant::now() {
             sleep_until(due.into()).await;
+            // The timer counts whole milliseconds and rings up to one late, which is none of the server's time.
+            begin = Instant::now().min(due + TIMER);
         }
-        // The timer counts whole milliseconds and rings up to one late, which is none of the server's time.
-        let begin = Instant::now().min(due + TIMER);
         if load.rate > 0.0 && load.begin.elapsed() > load.end + PATIENCE {
             return times;
         }

@@ -18,7 +18,10 @@ use std::{
 use percept::Outcome;
 use tokio::sync::oneshot;
 
-use crate::{config::Batching, queue::Queue};
+use crate::{
+    config::Batching,
+    queue::{Announced, Queue},
+};
 
 /// A picture that waits for its batch.
 struct Job {
@@ -75,18 +78,11 @@ pub struct Workers {
 
 /// Hands pictures to a model's threads, which end when this is dropped and every picture is answered.
 pub struct Batcher {
-    jobs: Arc<Queue<(Job, Expected)>>,
-    on_the_way: Arc<AtomicUsize>,
+    jobs: Arc<Queue<Job>>,
 }
 
-/// A picture that is not yet in a batch, but soon will be; batches wait for it.
-pub struct Expected(Arc<AtomicUsize>);
-
-impl Drop for Expected {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+/// A picture that will soon be handed over; batches wait for it.
+pub struct Expected(Announced<Job>);
 
 impl Batcher {
     /// Starts the threads. `make` gives what computes: u8 images to their outcome, one for each thread. It is called again
@@ -104,10 +100,11 @@ impl Batcher {
     where
         Compute: FnMut(&[u8]) -> Outcome + Send,
     {
-        let (jobs, on_the_way) = (Arc::new(Queue::new()), Arc::new(AtomicUsize::new(0)));
+        // Closes the queue again if a thread is missing.
+        let batcher = Self { jobs: Arc::new(Queue::new()) };
         let (shared, busy) = (Arc::new((make, observer, workers.together)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..workers.count.max(1) {
-            let gather = Gather { queue: jobs.clone(), on_the_way: on_the_way.clone(), batching };
+            let gather = Gather { queue: batcher.jobs.clone(), batching };
             let (shared, busy) = (shared.clone(), busy.clone());
             thread::Builder::new().name(format!("model {name}")).spawn(move || {
                 let (make, observer, together) = &*shared;
@@ -126,20 +123,19 @@ impl Batcher {
                 drop(alone);
             })?;
         }
-        Ok(Self { jobs, on_the_way })
+        Ok(batcher)
     }
 
     /// Says that a picture will come.
     pub fn expect(&self) -> Expected {
-        self.on_the_way.fetch_add(1, Ordering::AcqRel);
-        Expected(self.on_the_way.clone())
+        Expected(self.jobs.announce())
     }
 
     /// Hands a picture over. The answer never comes if its computation panicked.
     pub fn submit(&self, pixels: Vec<u8>, expected: Expected) -> oneshot::Receiver<Row> {
         let (reply, answer) = oneshot::channel();
         // A queue that is closed drops the job, which the receiver notices.
-        self.jobs.push((Job { pixels, queued: Instant::now(), reply }, expected));
+        expected.0.push(Job { pixels, queued: Instant::now(), reply });
         answer
     }
 }
@@ -151,25 +147,18 @@ impl Drop for Batcher {
 }
 
 struct Gather {
-    queue: Arc<Queue<(Job, Expected)>>,
-    on_the_way: Arc<AtomicUsize>,
+    queue: Arc<Queue<Job>>,
     batching: Batching,
 }
 
 impl Gather {
     /// The next batch, the longest waiting first; none when nobody can submit any more.
     fn next(&self) -> Option<Vec<Job>> {
-        let (first, _) = self.queue.pop()?;
+        let first = self.queue.pop()?;
         let deadline = Instant::now() + self.batching.max_delay;
         let mut batch = vec![first];
         while batch.len() < self.batching.max_batch {
-            // What is in the queue counts until it is taken out, so that nobody is missed between the two.
-            let nobody_comes = self.on_the_way.load(Ordering::Acquire) == 0;
-            let next = match nobody_comes {
-                true => self.queue.try_pop(),
-                false => self.queue.pop_until(deadline),
-            };
-            let Some((job, _)) = next else { break };
+            let Some(job) = self.queue.pop_announced(deadline) else { break };
             batch.push(job);
         }
         // Nobody waits any longer for the answer of a request that timed out.

@@ -14,7 +14,7 @@ use percept::{
 };
 
 use crate::{
-    batcher::{Batcher, Workers},
+    batcher::{Batcher, Row, Workers},
     config::{Batching, ModelSource, Origin},
     failure::StartError,
     metrics::Metrics,
@@ -100,9 +100,15 @@ impl Slot {
 }
 
 impl Loaded {
-    /// Whether a class of this probability is said to be in the picture, where classes do not exclude each other.
-    pub fn is_chosen(&self, label: usize, probability: f32) -> Option<bool> {
-        self.card.thresholds.as_ref().map(|thresholds| probability >= thresholds[label])
+    /// The `top` likeliest classes, by label and probability; and whether the picture is said to show each, where classes do
+    /// not exclude each other: then all that it shows are among them.
+    pub fn named(&self, row: &Row, top: usize) -> Vec<(usize, f32, Option<bool>)> {
+        let Some(thresholds) = &self.card.thresholds else {
+            return row.ranked(top).map(|(label, probability)| (label, probability, None)).collect();
+        };
+        let all = row.ranked(row.probabilities.len()).enumerate();
+        let chosen = all.map(|(place, (label, p))| (place, (label, p, Some(p >= thresholds[label]))));
+        chosen.filter(|(place, (_, _, chosen))| *place < top || *chosen == Some(true)).map(|(_, named)| named).collect()
     }
 
     fn start(name: &str, saved: SavedModel, version: u64, common: &Common) -> Result<Self, StartError> {

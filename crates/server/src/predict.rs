@@ -139,11 +139,10 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 fn likeliest<'a>(loaded: &'a Loaded, row: &Row, top: usize) -> Vec<Prediction<'a>> {
-    let prediction = |(label, probability): (usize, f32)| {
-        let chosen = loaded.is_chosen(label, probability);
-        Prediction { class: &loaded.card.classes[label], probability, chosen }
-    };
-    row.ranked(top).map(prediction).collect()
+    let classes = &loaded.card.classes;
+    let prediction =
+        |(label, probability, chosen): (usize, f32, _)| Prediction { class: &classes[label], probability, chosen };
+    loaded.named(row, top).into_iter().map(prediction).collect()
 }
 
 /// What a body is said to hold.

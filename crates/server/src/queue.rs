@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -15,12 +15,48 @@ pub(crate) struct Queue<T> {
 
 struct Inside<T> {
     items: VecDeque<T>,
+    /// Items that were announced and are still to come.
+    coming: usize,
     closed: bool,
+}
+
+/// An item that is still to come, if it comes at all.
+pub(crate) struct Announced<T>(Arc<Queue<T>>, Option<T>);
+
+impl<T> Announced<T> {
+    /// Here it is. Lets go of it if the queue is closed.
+    pub fn push(mut self, item: T) {
+        self.1 = Some(item);
+    }
+}
+
+impl<T> Drop for Announced<T> {
+    fn drop(&mut self) {
+        let mut inside = self.0.lock();
+        inside.coming -= 1;
+        if !inside.closed {
+            inside.items.extend(self.1.take());
+        }
+        match inside.coming {
+            // Whoever waits for what was announced has to know.
+            0 => self.0.changed.notify_all(),
+            _ => self.0.changed.notify_one(),
+        }
+    }
 }
 
 impl<T> Queue<T> {
     pub fn new() -> Self {
-        Self { inside: Mutex::new(Inside { items: VecDeque::new(), closed: false }), changed: Condvar::new() }
+        Self {
+            inside: Mutex::new(Inside { items: VecDeque::new(), coming: 0, closed: false }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Says that an item will come.
+    pub fn announce(self: &Arc<Self>) -> Announced<T> {
+        self.lock().coming += 1;
+        Announced(self.clone(), None)
     }
 
     /// Lets go of the item if the queue is closed.
@@ -46,15 +82,10 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The first item, if there is one.
-    pub fn try_pop(&self) -> Option<T> {
-        self.lock().items.pop_front()
-    }
-
-    /// The first item, if there is one by then.
-    pub fn pop_until(&self, deadline: Instant) -> Option<T> {
+    /// The first item. If there is none it is waited for while one is announced, until then.
+    pub fn pop_announced(&self, deadline: Instant) -> Option<T> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let is_empty = |inside: &mut Inside<T>| inside.items.is_empty() && !inside.closed;
+        let is_empty = |inside: &mut Inside<T>| inside.items.is_empty() && inside.coming > 0 && !inside.closed;
         let waited = self.changed.wait_timeout_while(self.lock(), left, is_empty);
         waited.unwrap_or_else(PoisonError::into_inner).0.items.pop_front()
     }
@@ -68,7 +99,9 @@ impl<T> Queue<T> {
     /// The same, and lets go of what is in it.
     pub fn abandon(&self) {
         self.close();
-        self.lock().items.clear();
+        // Dropped when the lock is free again.
+        let items = std::mem::take(&mut self.lock().items);
+        drop(items);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside<T>> {

@@ -61,7 +61,11 @@ pub(super) fn fit(
     let own = |&(place, _): &(u32, usize)| &seen.features[place as usize * width..][..width];
     let sharp: Vec<f32> = copies.iter().flat_map(own).copied().collect();
     let answer = predictor.answer(&pixels);
-    let weak: Vec<u32> = places.iter().step_by(2).map(|&place| seen.labels[place as usize]).collect();
+    let mut weak: Vec<u32> = places.iter().step_by(2).map(|&place| seen.labels[place as usize]).collect();
+    // Whether what shows several classes is still recognised is more than one label tells.
+    if dataset.sets.is_some() {
+        weak.clear();
+    }
     let copies = Blurred { sharp: &sharp, features: &answer.features, logits: &answer.logits, weak: &weak };
     unknown::fit(seen.view(), held.map(Sample::view), copies, false_rejection)
 }

@@ -132,13 +132,13 @@ async fn recognised(
 
 fn to_answer(loaded: &Loaded, outcome: &Recognised) -> Answer {
     let classes = &loaded.card.classes;
-    let likely = |(label, probability): (usize, f32)| Likelihood {
+    let likely = |(label, probability, chosen): (usize, f32, _)| Likelihood {
         class: classes[label].clone(),
         probability: probability.into(),
-        chosen: loaded.is_chosen(label, probability),
+        chosen,
     };
     Answer {
-        predictions: outcome.row.ranked(TOP).map(likely).collect(),
+        predictions: loaded.named(&outcome.row, TOP).into_iter().map(likely).collect(),
         unknown: outcome.row.unknown,
         milliseconds: 1e3 * outcome.total.as_secs_f64(),
     }

@@ -30,15 +30,16 @@ pub(crate) async fn infer(
     let checked = state.slot(Some(&which.name)).and_then(|slot| {
         let loaded = slot.current();
         which.check(&loaded)?;
-        let head = head_length(request.headers())?;
-        Admission::is_possible(slot, &state)?;
-        Ok((slot, loaded, head))
+        Ok((slot, loaded, head_length(request.headers())?))
     });
     let (slot, loaded, head) = match checked {
         Ok(checked) => checked,
         Err(failure) => return Err(refuse(request, failure).await),
     };
     let outcome = async {
+        if let Err(failure) = Admission::is_possible(slot, &state) {
+            return Err(refuse(request, failure).await);
+        }
         let upload = Upload::read(request, &state).await?;
         let limits = state.0.config.limits;
         let has_unknown = loaded.saved.known.is_some();
