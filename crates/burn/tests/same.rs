@@ -173,8 +173,9 @@ fn every_operation_agrees() {
 
 #[test]
 fn backbones_agree() {
+    // Maps of 3 x 3 at the end: a norm over the five values that five maps of one pixel have makes noise of rounding.
     for name in ["efficientnet_lite0", "mobilenet_v3_large", "convnext_tiny"] {
-        compare(&smooth(build(name, 33, 3, false)), 5e-4);
+        compare(&smooth(build(name, 65, 3, false)), 5e-4);
     }
 }
 
