@@ -21,6 +21,16 @@ impl Parameters {
         Self(graph.parameters.iter().enumerate().map(draw).collect())
     }
 
+    /// As at the beginning, but with zeros for what is drawn there, which takes the longest: for numbers that come from a file.
+    pub fn to_be_filled(graph: &Graph) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let begin = |spec: &ParameterSpec| match spec.init {
+            Init::Normal(_) | Init::UniformFanIn | Init::Dirac | Init::KaimingNormalFanOut => vec![0.0; spec.len()],
+            _ => to_memory(spec, &begin(spec, &mut random)),
+        };
+        Self(graph.parameters.iter().map(begin).collect())
+    }
+
     /// The tensor of a name, in memory order.
     pub fn get(&self, graph: &Graph, name: &str) -> Option<&[f32]> {
         position(graph, name).map(|index| self.0[index].as_slice())

@@ -142,7 +142,7 @@ impl Pretrained {
         let classes = Self::classes();
         let architecture = ModelConfig { input, classes: classes.len(), hidden: 0, per_pixel: false };
         let graph = model::build(self.model, &architecture)?;
-        let mut parameters = Parameters::initialize(&graph, 0);
+        let mut parameters = Parameters::to_be_filled(&graph);
         self.load(places)?.fill(&graph, &mut parameters)?;
         let card = ModelCard {
             filter: self.filter,
