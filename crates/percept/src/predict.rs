@@ -188,8 +188,7 @@ impl Classifier {
             .zip(probabilities)
             .enumerate()
             .map(|(label, (class, &probability))| {
-                let threshold = self.card.thresholds.as_ref().map(|thresholds| thresholds[label]);
-                let chosen = threshold.is_some_and(|threshold| probability >= threshold);
+                let chosen = self.card.is_chosen(label, probability).unwrap_or(false);
                 Likelihood { class: class.clone(), probability, chosen }
             })
             .collect();

@@ -68,12 +68,12 @@ impl Row {
 /// Told of every batch: pictures, the time that each of them waited, and the time that it took.
 pub type Observer = Box<dyn Fn(&[Duration], Duration) + Send + Sync>;
 
-/// The threads of a model.
+/// The threads of a model: one for each of the cores.
 pub struct Workers {
-    /// How many.
-    pub count: usize,
-    /// All cores together, for batches of so many pictures at least while the other threads have nothing to do.
-    pub together: Option<(Arc<rayon::ThreadPool>, usize)>,
+    /// All cores together, for whoever is the only one that has work.
+    pub cores: Arc<rayon::ThreadPool>,
+    /// Pictures of a batch from which on that is worth it.
+    pub least: usize,
 }
 
 /// Hands pictures to a model's threads, which end when this is dropped and every picture is answered.
@@ -102,21 +102,21 @@ impl Batcher {
     {
         // Closes the queue again if a thread is missing.
         let batcher = Self { jobs: Arc::new(Queue::new()) };
-        let (shared, busy) = (Arc::new((make, observer, workers.together)), Arc::new(AtomicUsize::new(0)));
-        for _ in 0..workers.count.max(1) {
+        let count = workers.cores.current_num_threads();
+        let (shared, busy) = (Arc::new((make, observer, workers)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..count {
             let gather = Gather { queue: batcher.jobs.clone(), batching };
             let (shared, busy) = (shared.clone(), busy.clone());
             thread::Builder::new().name(format!("model {name}")).spawn(move || {
-                let (make, observer, together) = &*shared;
+                let (make, observer, Workers { cores, least }) = &*shared;
                 // What computes finds this thread alone in its pool, and does not cut its work.
                 let alone = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
                 let mut compute = make();
                 while let Some(batch) = gather.next() {
                     let is_alone = busy.fetch_add(1, Ordering::AcqRel) == 0;
-                    let all = together.as_ref().filter(|(_, least)| is_alone && batch.len() >= *least);
-                    match all {
-                        Some((pool, _)) => pool.install(|| answer(&mut compute, make, batch, observer)),
-                        None => answer(&mut compute, make, batch, observer),
+                    match is_alone && batch.len() >= *least {
+                        true => cores.install(|| answer(&mut compute, make, batch, observer)),
+                        false => answer(&mut compute, make, batch, observer),
                     }
                     busy.fetch_sub(1, Ordering::AcqRel);
                 }
@@ -237,7 +237,8 @@ mod tests {
                 Outcome { probabilities, unknown: vec![false; pixels.len()] }
             }
         };
-        let workers = Workers { count: 1, together: None };
+        let cores = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+        let workers = Workers { cores, least: usize::MAX };
         (Batcher::start("test", batching, workers, make, Box::new(|_, _| {})).unwrap(), seen)
     }
 

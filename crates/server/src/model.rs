@@ -103,12 +103,11 @@ impl Loaded {
     /// The `top` likeliest classes, by label and probability; and whether the picture is said to show each, where classes do
     /// not exclude each other: then all that it shows are among them.
     pub fn named(&self, row: &Row, top: usize) -> Vec<(usize, f32, Option<bool>)> {
-        let Some(thresholds) = &self.card.thresholds else {
-            return row.ranked(top).map(|(label, probability)| (label, probability, None)).collect();
-        };
-        let all = row.ranked(row.probabilities.len()).enumerate();
-        let chosen = all.map(|(place, (label, p))| (place, (label, p, Some(p >= thresholds[label]))));
-        chosen.filter(|(place, (_, _, chosen))| *place < top || *chosen == Some(true)).map(|(_, named)| named).collect()
+        let ranked = row.ranked(if self.card.is_exclusive() { top } else { row.probabilities.len() });
+        let named = ranked.map(|(label, probability)| (label, probability, self.card.is_chosen(label, probability)));
+        let is_named =
+            |(place, (.., chosen)): &(usize, (usize, f32, Option<bool>))| *place < top || *chosen == Some(true);
+        named.enumerate().filter(is_named).map(|(_, named)| named).collect()
     }
 
     fn start(name: &str, saved: SavedModel, version: u64, common: &Common) -> Result<Self, StartError> {
@@ -126,7 +125,7 @@ impl Loaded {
             counters.batch(&named, waits, computed);
         };
         let least = WORTH_SHARING.div_ceil(saved.graph.multiply_adds().max(1)) as usize;
-        let workers = Workers { count: cores.current_num_threads(), together: Some((cores.clone(), least)) };
+        let workers = Workers { cores: cores.clone(), least };
         let batcher = Batcher::start(name, *batching, workers, make, Box::new(observer)).map_err(StartError::Thread)?;
         metrics.version(name, version);
         Ok(Self { version, card: saved.card.clone(), batcher, saved, statistics, interpreter: Arc::default() })

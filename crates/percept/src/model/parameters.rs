@@ -23,10 +23,14 @@ impl Parameters {
 
     /// As at the beginning, but with zeros for what is drawn there, which takes the longest: for numbers that come from a file.
     pub fn to_be_filled(graph: &Graph) -> Self {
-        let mut random = ChaCha8Rng::seed_from_u64(0);
-        let begin = |spec: &ParameterSpec| match spec.init {
-            Init::Normal(_) | Init::UniformFanIn | Init::Dirac | Init::KaimingNormalFanOut => vec![0.0; spec.len()],
-            _ => to_memory(spec, &begin(spec, &mut random)),
+        let begin = |spec: &ParameterSpec| {
+            let value = match spec.init {
+                Init::Ones => 1.0,
+                Init::Constant(value) => value,
+                Init::Zeros | Init::Whitening => 0.0,
+                Init::Normal(_) | Init::UniformFanIn | Init::Dirac | Init::KaimingNormalFanOut => 0.0,
+            };
+            vec![value; spec.len()]
         };
         Self(graph.parameters.iter().map(begin).collect())
     }

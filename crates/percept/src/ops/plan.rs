@@ -127,6 +127,9 @@ impl Plan {
         plan.skip_passes(graph);
         plan.find_blocks(graph, &consumers);
         plan.count_readers();
+        if let Some(features) = graph.features() {
+            plan.keeps[features] = true;
+        }
         plan.by_image = plan.last_by_image(graph);
         plan
     }
@@ -138,8 +141,8 @@ impl Plan {
         let nodes: Vec<usize> = (0..graph.nodes.len()).filter(computes).collect();
         let large = nodes.iter().take_while(|&&node| graph.nodes[node].shape.len() > LARGE_VALUES).count();
         let is_enough = |&end: &usize| {
-            let behind = nodes.iter().filter(|&&node| node > end);
-            behind.flat_map(|&node| &self.reads[node]).all(|&read| read >= end)
+            let mut behind = nodes.iter().filter(|&&node| node > end).flat_map(|&node| &self.reads[node]);
+            behind.all(|&read| read >= end) && !self.keeps[..end].contains(&true)
         };
         // One that alone is large gains nothing.
         let candidates = if large > 1 { &nodes[1..(large + 1).min(nodes.len())] } else { &[] };

@@ -56,11 +56,6 @@ impl Predictor {
             }
         }
         let features = network.graph.features();
-        if let Some(features) = features {
-            network.plan.keeps[features] = true;
-            // What is asked for has to be there for all images.
-            network.plan.by_image = network.plan.by_image.filter(|&end| end <= features);
-        }
         Self { network, views: Views::One, shown: Vec::new(), features }
     }
 

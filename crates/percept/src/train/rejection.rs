@@ -52,20 +52,20 @@ pub(super) fn fit(
     let width = predictor.feature_width();
     let places: Vec<u32> = (0..images.len() as u32).collect();
     let places = spread(&places, BLURRED);
-    let weakly = places.iter().step_by(2).map(|&place| (place, REDUCTION));
+    let weakly = places.iter().step_by(2);
     let side = dataset.shape.height.min(dataset.shape.width);
     let strongly = places.iter().skip(1).step_by(2).map(|&place| (place, REDUCTION.max(side / SMALLEST)));
-    let copies: Vec<(u32, usize)> = weakly.chain(strongly).collect();
+    let copies: Vec<(u32, usize)> = weakly.clone().map(|&place| (place, REDUCTION)).chain(strongly).collect();
     let blur = |&(place, reduction): &(u32, usize)| blurred(dataset, images[place as usize], reduction);
     let pixels: Vec<u8> = copies.iter().flat_map(blur).collect();
     let own = |&(place, _): &(u32, usize)| &seen.features[place as usize * width..][..width];
     let sharp: Vec<f32> = copies.iter().flat_map(own).copied().collect();
     let answer = predictor.answer(&pixels);
-    let mut weak: Vec<u32> = places.iter().step_by(2).map(|&place| seen.labels[place as usize]).collect();
-    // Whether what shows several classes is still recognised is more than one label tells.
-    if dataset.sets.is_some() {
-        weak.clear();
-    }
+    let weak: Vec<u32> = match dataset.sets {
+        None => weakly.map(|&place| seen.labels[place as usize]).collect(),
+        // Whether what shows several classes is still recognised is more than one label tells.
+        Some(_) => Vec::new(),
+    };
     let copies = Blurred { sharp: &sharp, features: &answer.features, logits: &answer.logits, weak: &weak };
     unknown::fit(seen.view(), held.map(Sample::view), copies, false_rejection)
 }

@@ -138,6 +138,11 @@ impl ModelCard {
         self.thresholds.is_none()
     }
 
+    /// Whether an image is said to show a class of this probability; nothing where classes exclude each other.
+    pub fn is_chosen(&self, label: usize, probability: f32) -> Option<bool> {
+        self.thresholds.as_ref().map(|thresholds| probability >= thresholds[label])
+    }
+
     /// How images of other sizes are brought to the network's.
     pub fn framing(&self) -> Framing {
         Framing { fit: self.fit, filter: self.filter, crop: self.crop }
