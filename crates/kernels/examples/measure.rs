@@ -1,5 +1,5 @@
 //! Prints how fast the kernels are on this machine: `cargo run --release -p percept-kernels --example measure [FILTER]`;
-//! `peak` as the filter measures that alone.
+//! `peak` as the filter measures that alone. A second argument `bf16` makes the products of convolutions in bf16.
 //! `RAYON_NUM_THREADS` sets the threads, `PERCEPT_ISA` the instruction set. Figures are medians of a few runs; what is
 //! compared runs in turn. GFLOP/s of convolutions are those of the direct algorithm, whatever computes them, and so may
 //! pass the peak, which is that of multiply-adds in registers on as many threads.
@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use percept_kernels::{
     Activation, Algorithm, BlockLayer, ConvShape, InvertedResidual, Isa, Layout, LinearShape, NormShape, Padding, Pass,
-    PoolShape, PreparedConv, Sgd, ShapeError, Targets, Update, add_relu, batch_norm_apply, batch_norm_gradient,
-    batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
+    PoolShape, Precision, PreparedConv, Sgd, ShapeError, Targets, Update, add_relu, batch_norm_apply,
+    batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
     conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
     max_pool, max_pool_gradient, normalize, softmax_cross_entropy,
 };
@@ -23,11 +23,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("peak: {:.1} GFLOP/s", 1e-9 * pool.install(peak));
         return Ok(());
     }
+    let precision = if std::env::args().nth(2).as_deref() == Some("bf16") { Precision::Bf16 } else { Precision::F32 };
     pool.install(|| {
         products(&filter);
         linear_layers(&filter);
         passes(&filter);
-        convolutions(&filter)?;
+        precision.run(|| convolutions(&filter))?;
         depthwise(&filter)?;
         pointwise(&filter)?;
         blocks(&filter)?;

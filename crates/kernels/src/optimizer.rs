@@ -253,33 +253,31 @@ fn scale_body<const M: bool>(values: &mut [f32], factor: f32) {
 
 /// Moves a `rows x columns` matrix towards the nearest one with orthonormal rows or columns, by the quintic
 /// Newton-Schulz iteration of Muon (Jordan et al., 2024; coefficients 3.4445, -4.7750, 2.0315). It starts from
-/// `matrix / (norm + 1e-7)`.
+/// `matrix / (norm + 1e-7)`. Products are made in the current [`crate::Precision`].
 pub fn newton_schulz(rows: usize, columns: usize, matrix: &mut [f32], iterations: usize) {
     assert_len("the matrix", matrix.len(), rows * columns);
     let norm = square_sum(matrix).sqrt() + 1e-7;
     scale(matrix, (1.0 / norm) as f32);
-    if rows <= columns {
-        return iterate(rows, columns, matrix, iterations);
-    }
-    let mut turned = Scratch::take(matrix.len());
-    turn(rows, columns, matrix, &mut turned);
-    iterate(columns, rows, &mut turned, iterations);
-    turn(columns, rows, &turned, matrix);
+    iterate(rows, columns, matrix, iterations);
 }
 
-/// `X <- a X + (b A + c A A) X` with `A = X Xᵀ`, for a wide X.
+/// `X <- a X + (b A + c A A) X` with `A = X Xᵀ`; of a tall X, `X <- a X + X (b A + c A A)` with `A = Xᵀ X`, which is the
+/// same and has the smaller A.
 fn iterate(rows: usize, columns: usize, x: &mut [f32], iterations: usize) {
     const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
     let [a, b, c] = COEFFICIENTS;
     let (plain, turned) = (Layout::RowMajor, Layout::Transposed);
-    let mut gram = Scratch::take(rows * rows);
-    let mut mixed = Scratch::take(rows * rows);
+    let (side, is_wide) = (rows.min(columns), rows <= columns);
+    let mut gram = Scratch::take(side * side);
+    let mut mixed = Scratch::take(side * side);
     let mut next = Scratch::take(rows * columns);
     for _ in 0..iterations {
-        gemm(rows, rows, columns, x, plain, x, turned, false, &mut gram);
-        gemm(rows, rows, rows, &gram, plain, &gram, plain, false, &mut mixed);
+        let [left, right] = if is_wide { [plain, turned] } else { [turned, plain] };
+        gemm(side, side, rows.max(columns), x, left, x, right, false, &mut gram);
+        gemm(side, side, side, &gram, plain, &gram, plain, false, &mut mixed);
         combine([b, c], &gram, &mut mixed);
-        gemm(rows, columns, rows, &mixed, plain, x, plain, false, &mut next);
+        let [left, right] = if is_wide { [&mixed[..], x] } else { [x, &mixed[..]] };
+        gemm(rows, columns, side, left, plain, right, plain, false, &mut next);
         combine([1.0, a], &next, x);
     }
 }
@@ -296,14 +294,5 @@ per_isa!(fn combine_values = combine_body(first: f32, other: &[f32], second: f32
 fn combine_body<const M: bool>(first: f32, other: &[f32], second: f32, into: &mut [f32]) {
     for (into, &other) in into.iter_mut().zip(other) {
         *into = multiply_add::<M>(first, other, second * *into);
-    }
-}
-
-/// The transpose of a `rows x columns` matrix.
-fn turn(rows: usize, columns: usize, from: &[f32], into: &mut [f32]) {
-    for (row, from) in from.chunks_exact(columns.max(1)).enumerate() {
-        for (column, &value) in from.iter().enumerate() {
-            into[column * rows + row] = value;
-        }
     }
 }

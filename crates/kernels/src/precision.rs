@@ -13,8 +13,8 @@ pub enum Precision {
     F32,
     /// bf16, to the nearest and ties to even; products are summed in f32. Instruction sets without such products
     /// multiply rounded numbers in f32, which gives the same products, and is slower than not to round. Winograd's
-    /// algorithm, whose transformed numbers bf16 cannot hold well enough, stays in f32 where it is chosen, and so do
-    /// depthwise and prepared convolutions.
+    /// algorithm rounds its transformed numbers, and only where there are such products: of an even number of channels,
+    /// or of weights' gradients. Depthwise and prepared convolutions stay in f32.
     Bf16,
 }
 

@@ -7,7 +7,7 @@ mod common;
 
 use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, widen};
 use percept_kernels::{
-    Algorithm, ConvShape, Padding, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference,
+    Algorithm, ConvShape, Padding, Pass, Precision, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference,
 };
 
 const ALGORITHMS: [(Algorithm, f64); 2] = [(Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
@@ -125,9 +125,12 @@ fn a_nan_reaches_all_pixels_around_it_and_no_other_tile_or_image() {
     input[(y * 16 + x) * 8 + 1] = f32::NAN;
     let weights = vec![1.0; shape.weights_len()];
     on_every_isa(|isa| {
-        for (algorithm, size) in [(Algorithm::Winograd2, 2), (Algorithm::Winograd4, 4)] {
+        let sizes = [(Algorithm::Winograd2, 2), (Algorithm::Winograd4, 4)];
+        for ((algorithm, size), precision) in
+            sizes.into_iter().flat_map(|s| [Precision::F32, Precision::Bf16].map(|p| (s, p)))
+        {
             let mut output = vec![0.0; shape.output_len()];
-            algorithm.run(|| conv2d(&shape, &input, &weights, None, &mut output));
+            precision.run(|| algorithm.run(|| conv2d(&shape, &input, &weights, None, &mut output)));
             for (place, value) in output.into_iter().enumerate() {
                 let (image, row, column) = (place / 8 / 256, place / 8 / 16 % 16, place / 8 % 16);
                 let near = |at: usize, of: usize| at.abs_diff(of) <= 1;

@@ -17,7 +17,7 @@ mod wasm;
 pub(crate) use depthwise::{
     COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
 };
-pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
+pub(crate) use transforms::{GRID_ROWS, Grid, NarrowTransforms, TransformFn, Transforms};
 
 use crate::{Isa, Precision};
 
@@ -105,7 +105,14 @@ const fn rounded(kernel: MicroKernel) -> MicroKernel {
 }
 
 impl MicroKernel {
-    /// The kernels that multiply in the current precision; their Winograd transforms are those of f32.
+    /// The kernels by which Winograd's algorithm multiplies sums over so many channels: those of the current precision
+    /// where its transforms can write their operands, else of f32.
+    pub(crate) fn for_transformed(isa: Isa, channels: usize) -> &'static Self {
+        let kernel = Self::for_products(isa);
+        if kernel.words == Words::Pairs && channels.is_multiple_of(2) { kernel } else { Self::of(isa) }
+    }
+
+    /// The kernels that multiply in the current precision.
     pub(crate) fn for_products(isa: Isa) -> &'static Self {
         #[cfg(target_arch = "x86_64")]
         const AVX2: MicroKernel = rounded(avx2::KERNEL);

@@ -45,6 +45,18 @@ pub(crate) struct Transforms {
     pub(crate) output_gradient: TransformFn,
     /// `Gᵀ u G`: n x n sums to the gradient of 3 x 3 weights.
     pub(crate) weight_gradient: TransformFn,
+    /// Those that write operands in bf16, where products are made of such.
+    pub(crate) narrow: Option<&'static NarrowTransforms>,
+}
+
+/// Transforms that round what they write to bf16, two in a word.
+pub(crate) struct NarrowTransforms {
+    /// `Bᵀ d B`; a word holds two channels next to each other.
+    pub(crate) input: TransformFn,
+    /// The same of two tiles, one after the other; a word holds a channel of both. The first writes 0 for the second.
+    pub(crate) paired_input: [TransformFn; 2],
+    /// `A y Aᵀ`, of two tiles in the same way.
+    pub(crate) paired_output_gradient: [TransformFn; 2],
 }
 
 /// Writes the transforms of an instruction set out of `zero`, `load`, `store`, `constant`, `add`, `subtract` and
@@ -61,6 +73,7 @@ macro_rules! transforms {
             output: output_2,
             output_gradient: output_gradient_2,
             weight_gradient: weight_gradient_2,
+            narrow: None,
         };
 
         pub(super) const FOUR: super::Transforms = super::Transforms {
@@ -71,44 +84,45 @@ macro_rules! transforms {
             output: output_4,
             output_gradient: output_gradient_4,
             weight_gradient: weight_gradient_4,
+            narrow: None,
         };
 
         super::transforms::both_axes!(
-            $(#[$features])* input_2 = input_axis_2, edges (true, false): 0 1 2 3 => 0 1 2 3
+            $(#[$features])* input_2 = input_axis_2, put, edges (true, false): 0 1 2 3 => 0 1 2 3
         );
         super::transforms::both_axes!(
-            $(#[$features])* weights_2 = weights_axis_2, edges (false, false): 0 1 2 => 0 1 2 3
+            $(#[$features])* weights_2 = weights_axis_2, put, edges (false, false): 0 1 2 => 0 1 2 3
         );
         super::transforms::both_axes!(
-            $(#[$features])* output_2 = output_axis_2, edges (false, true): 0 1 2 3 => 0 1
+            $(#[$features])* output_2 = output_axis_2, put, edges (false, true): 0 1 2 3 => 0 1
         );
         super::transforms::both_axes!(
-            $(#[$features])* output_gradient_2 = output_gradient_axis_2, edges (true, false): 0 1 => 0 1 2 3
+            $(#[$features])* output_gradient_2 = output_gradient_axis_2, put, edges (true, false): 0 1 => 0 1 2 3
         );
         super::transforms::both_axes!(
-            $(#[$features])* weight_gradient_2 = weight_gradient_axis_2, edges (false, false): 0 1 2 3 => 0 1 2
+            $(#[$features])* weight_gradient_2 = weight_gradient_axis_2, put, edges (false, false): 0 1 2 3 => 0 1 2
         );
         super::transforms::both_axes!(
-            $(#[$features])* input_4 = input_axis_4, edges (true, false): 0 1 2 3 4 5 => 0 1 2 3 4 5
+            $(#[$features])* input_4 = input_axis_4, put, edges (true, false): 0 1 2 3 4 5 => 0 1 2 3 4 5
         );
         super::transforms::both_axes!(
-            $(#[$features])* weights_4 = weights_axis_4, edges (false, false): 0 1 2 => 0 1 2 3 4 5
+            $(#[$features])* weights_4 = weights_axis_4, put, edges (false, false): 0 1 2 => 0 1 2 3 4 5
         );
         super::transforms::both_axes!(
-            $(#[$features])* output_4 = output_axis_4, edges (false, true): 0 1 2 3 4 5 => 0 1 2 3
+            $(#[$features])* output_4 = output_axis_4, put, edges (false, true): 0 1 2 3 4 5 => 0 1 2 3
         );
         super::transforms::both_axes!(
-            $(#[$features])* output_gradient_4 = output_gradient_axis_4, edges (true, false): 0 1 2 3 => 0 1 2 3 4 5
+            $(#[$features])* output_gradient_4 = output_gradient_axis_4, put, edges (true, false): 0 1 2 3 => 0 1 2 3 4 5
         );
         super::transforms::both_axes!(
-            $(#[$features])* weight_gradient_4 = weight_gradient_axis_4, edges (false, false): 0 1 2 3 4 5 => 0 1 2
+            $(#[$features])* weight_gradient_4 = weight_gradient_axis_4, put, edges (false, false): 0 1 2 3 4 5 => 0 1 2
         );
 
         // m = 2, the points 0, 1, -1 and infinity.
 
         #[inline]
         $(#[$features])*
-        fn input_axis_2([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {
+        pub(super) fn input_axis_2([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {
             [subtract(a, c), add(b, c), subtract(c, b), subtract(b, d)]
         }
 
@@ -128,7 +142,7 @@ macro_rules! transforms {
 
         #[inline]
         $(#[$features])*
-        fn output_gradient_axis_2([a, b]: [Vector; 2]) -> [Vector; 4] {
+        pub(super) fn output_gradient_axis_2([a, b]: [Vector; 2]) -> [Vector; 4] {
             [a, add(a, b), subtract(a, b), subtract(zero(), b)]
         }
 
@@ -144,7 +158,7 @@ macro_rules! transforms {
 
         #[inline]
         $(#[$features])*
-        fn input_axis_4([a, b, c, d, e, f]: [Vector; 6]) -> [Vector; 6] {
+        pub(super) fn input_axis_4([a, b, c, d, e, f]: [Vector; 6]) -> [Vector; 6] {
             let (two, half, middle) = (constant(-2.0), constant(-0.5), constant(-2.5));
             let (near, near_odd) = (multiply_add(two, c, e), multiply_add(two, b, d));
             let (far, far_odd) = (multiply_add(half, c, e), multiply_add(half, b, d));
@@ -189,7 +203,7 @@ macro_rules! transforms {
 
         #[inline]
         $(#[$features])*
-        fn output_gradient_axis_4([a, b, c, d]: [Vector; 4]) -> [Vector; 6] {
+        pub(super) fn output_gradient_axis_4([a, b, c, d]: [Vector; 4]) -> [Vector; 6] {
             let (half, two) = (constant(0.5), constant(2.0));
             let (near, near_odd) = (multiply_add(half, c, a), multiply_add(half, d, b));
             let (far, far_odd) = (multiply_add(two, c, a), multiply_add(two, d, b));
@@ -215,6 +229,15 @@ macro_rules! transforms {
             ]
         }
 
+        /// # Safety
+        /// `place` can be written at `LANES` values from `channel` on.
+        #[inline]
+        $(#[$features])*
+        unsafe fn put(place: *mut f32, channel: usize, values: Vector) {
+            // SAFETY: the caller's promise.
+            unsafe { store(place.wrapping_add(channel), values) };
+        }
+
         #[inline]
         $(#[$features])*
         fn multiply(a: Vector, b: Vector) -> Vector {
@@ -224,11 +247,11 @@ macro_rules! transforms {
 }
 pub(super) use transforms;
 
-/// Makes a [`TransformFn`] of a function along one axis; `edges` says whether columns of what is read, and of what is
-/// written, may be outside.
+/// Makes a [`TransformFn`] of a function along one axis. `put(place, channel, values)` writes a vector of channels of the
+/// value at `place`; `edges` says whether columns of what is read, and of what is written, may be outside.
 macro_rules! both_axes {
     (
-        $(#[$features:meta])* $name:ident = $axis:ident, edges ($from:literal, $into:literal):
+        $(#[$features:meta])* $name:ident = $axis:ident, $put:ident, edges ($from:literal, $into:literal):
         $($input:literal)* => $($output:literal)*
     ) => {
         /// # Safety
@@ -257,7 +280,7 @@ macro_rules! both_axes {
                         let inside = !$into || into.inside[0] <= $output && $output < into.inside[1];
                         let place = if inside { into.rows[row].wrapping_add($output * into.step) } else { into.outside };
                         // SAFETY: all of these places can be written.
-                        unsafe { store(place.wrapping_add(channel), values[$output]) };
+                        unsafe { $put(place, channel, values[$output]) };
                     })*
                 }
                 channel += LANES;

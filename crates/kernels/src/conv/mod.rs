@@ -109,7 +109,7 @@ fn forward(
         return groups::forward(shape, kernel, input, weights, epilogue, output, statistics);
     }
     if let Some(transforms) = algorithm.transforms(kernel) {
-        let kernel = MicroKernel::of(epilogue.isa); // in f32 whatever the precision
+        let kernel = MicroKernel::for_transformed(epilogue.isa, shape.in_channels);
         let (batch, out_channels) = (shape.batch, shape.out_channels);
         let convolution = Convolution {
             kernel,
@@ -194,7 +194,7 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
         if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
-            let kernel = MicroKernel::of(Isa::current()); // in f32 whatever the precision
+            let kernel = MicroKernel::for_transformed(Isa::current(), outs);
             let epilogue = Epilogue::nothing();
             let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
             let (transformed, weights, out_channels) = (None, &right, ins);
@@ -251,7 +251,7 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
         return groups::weight_gradient(shape, kernel, input, output_gradient, weight_gradient);
     }
     if let Some(transforms) = Algorithm::of(shape, Pass::WeightGradient).transforms(kernel) {
-        let kernel = MicroKernel::of(Isa::current()); // in f32 whatever the precision
+        let kernel = MicroKernel::for_transformed(Isa::current(), 2);
         return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
     }
     let sizes = [shape.patch_len(), shape.out_channels, shape.out_pixels()];

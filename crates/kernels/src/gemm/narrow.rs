@@ -141,7 +141,7 @@ fn pair_run_body<const M: bool>(from: &[f32], into: &mut [f32]) {
 
 per_isa!(
     /// The same, with `width` values a step.
-    fn pair_steps = pair_steps_body(from: &[f32], width: usize, into: &mut [f32])
+    pub(crate) fn pair_steps = pair_steps_body(from: &[f32], width: usize, into: &mut [f32])
 );
 
 #[inline(always)]

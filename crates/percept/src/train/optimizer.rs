@@ -132,7 +132,9 @@ impl Optimizer {
                 Some(update) => update.apply(parameters, gradients),
                 None => {
                     let (rate, momentum) = (learning_rate as f32, self.rule.momentum);
-                    muon_step(rate, momentum, outputs, parameters, gradients, &mut memory[0], &mut self.update);
+                    network.precision.run(|| {
+                        muon_step(rate, momentum, outputs, parameters, gradients, &mut memory[0], &mut self.update);
+                    });
                 }
             }
         }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use super::super::epilogue::Epilogue;
 use super::super::patches::Patches;
 use super::super::statistics::gather;
-use super::tiles::{Planes, Tiles};
-use crate::arch::{Grid, LINE, MicroKernel, Transforms};
-use crate::gemm::{Block, Panels, Right, Target, multiply, step_blocks, wanted_tasks};
+use super::tiles::{Planes, Tiles, Writing};
+use crate::Isa;
+use crate::arch::{Grid, LINE, MicroKernel, Transforms, Words};
+use crate::gemm::{Block, Panels, Right, Target, multiply, pair_steps, step_blocks, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
 
@@ -126,8 +127,13 @@ impl<R: Right> Convolution<'_, R> {
     ) {
         let (inputs, outputs) = (self.input_tiles(), self.output_tiles());
         let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());
-        let mut transformed = Planes::take(self.transforms.inputs, range.len(), ins, width);
-        inputs.read(self.patches.images, range.clone(), 0..ins, self.transforms.input, &mut transformed);
+        let writing = match self.transforms.narrow {
+            Some(narrow) if self.kernel.words == Words::Pairs => Writing { transforms: &[narrow.input], channels: 2 },
+            _ => Writing { transforms: &[self.transforms.input], channels: 1 },
+        };
+        let words = ins.div_ceil(writing.channels);
+        let mut transformed = Planes::take(self.transforms.inputs, range.len(), words, width);
+        inputs.read(self.patches.images, range.clone(), 0..ins, writing, &mut transformed);
         let mut products =
             Planes::take(self.transforms.inputs, range.len(), PASS.min(channels.len().next_multiple_of(width)), width);
         for first in channels.clone().step_by(PASS) {
@@ -145,14 +151,14 @@ impl<R: Right> Convolution<'_, R> {
                 if let Some(residual) = self.epilogue.residual {
                     outputs.prefetch(residual.as_ptr(), share[0]..share[1], &pass);
                 }
-                for steps in step_blocks(ins, self.kernel.depth) {
+                for steps in step_blocks(words, self.kernel.depth) {
                     let left = Block {
                         values: &left[steps.start..],
                         tile: self.kernel.rows * transformed.row,
                         row: transformed.row,
                         step: 1,
                     };
-                    let panels = Panels { values: &ready[steps.start * width..], panel: width * ins, step: width };
+                    let panels = Panels { values: &ready[steps.start * width..], panel: width * words, step: width };
                     let sizes = [range.len(), pass.len(), steps.len()];
                     // SAFETY: the products are this task's own.
                     unsafe { multiply(self.kernel, sizes, left, panels, target) };
@@ -229,11 +235,12 @@ impl TransformedWeights {
         ins: usize,
         outs: Range<usize>,
     ) -> Self {
-        let (width, count) = (kernel.columns, transforms.inputs * transforms.inputs);
+        let (width, count, in_word) = (kernel.columns, transforms.inputs * transforms.inputs, kernel.words.steps());
+        let (words, isa) = (ins / in_word, Isa::current());
         let panels = outs.len().div_ceil(width);
         let in_pass = panels.min(PASS / width);
         // An odd number of lines, as in `Planes`.
-        let plane = ((in_pass * width * ins).div_ceil(LINE) | 1) * LINE;
+        let plane = ((in_pass * width * words).div_ceil(LINE) | 1) * LINE;
         let mut values = Scratch::take(panels.div_ceil(in_pass) * count * plane);
         let shared = SharedMut::new(&mut values);
         let pieces = ins.div_ceil(WEIGHT_CHANNELS);
@@ -249,18 +256,24 @@ impl TransformedWeights {
                 weights.pack(steps, columns.clone(), width, length, part);
             }
             let (pass, panel) = (panel / in_pass, panel % in_pass);
-            let start = pass * count * plane + panel * width * ins + channels.start * width;
+            let start = pass * count * plane + panel * width * words + channels.start / in_word * width;
             let size = transforms.inputs;
             // `pointer` checks that the last of the values is in the buffer.
-            let _ = shared.pointer(start + (count - 1) * plane + length);
-            let row = |row: usize| shared.pointer(start).wrapping_add(row * size * plane);
-            let into =
-                Grid { rows: std::array::from_fn(row), step: plane, inside: [0, size], outside: shared.pointer(start) };
+            let _ = shared.pointer(start + (count - 1) * plane + length / in_word);
+            let mut whole = Scratch::take(if in_word > 1 { count * length } else { 0 });
+            let (place, step) = if in_word > 1 { (whole.as_mut_ptr(), length) } else { (shared.pointer(start), plane) };
+            let row = |row: usize| place.wrapping_add(row * size * step);
+            let into = Grid { rows: std::array::from_fn(row), step, inside: [0, size], outside: place };
             let row = |row: usize| taps.as_ptr().wrapping_add(row * 3 * length);
             let from = Grid { rows: std::array::from_fn(row), step: length, inside: [0, 3], outside: taps.as_ptr() };
             // SAFETY: each of the nine taps and of the planes has `length` values, at least one panel; no other task
             // has this panel, or this run of channels of it.
             unsafe { (transforms.weights)(&from, &into, length) };
+            for (number, values) in whole.chunks_exact(length).enumerate() {
+                let place = start + number * plane;
+                // SAFETY: as above.
+                pair_steps(isa, values, width, unsafe { shared.range(place..place + length / in_word) });
+            }
         });
         Self { values, first: outs.start, plane }
     }

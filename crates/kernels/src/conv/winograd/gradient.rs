@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::tiles::{Planes, Tiles};
+use super::tiles::{Planes, Tiles, Writing};
 use crate::ConvShape;
-use crate::arch::{Grid, MicroKernel, Transforms};
+use crate::arch::{Grid, MicroKernel, Transforms, Words};
 use crate::gemm::{Block, Panels, Target, add_chunks, multiply, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
@@ -92,15 +92,21 @@ impl WeightGradient<'_> {
     ) {
         let (kernel, count) = (self.kernel, self.transforms.inputs * self.transforms.inputs);
         let block = TILES.min(range.len());
-        let mut left = Planes::take(self.transforms.inputs, block, ins.len(), kernel.columns);
-        let mut right = Planes::take(self.transforms.inputs, block, outs.len(), kernel.columns);
+        let Transforms { input, output_gradient, narrow, .. } = self.transforms;
+        let writing: [&[_]; 2] = match narrow {
+            Some(narrow) if kernel.words == Words::Pairs => [&narrow.paired_input, &narrow.paired_output_gradient],
+            _ => [&[*input], &[*output_gradient]],
+        };
+        let [of_inputs, of_gradients] = writing.map(|transforms| Writing { transforms, channels: 1 });
+        let sharing = of_inputs.transforms.len();
+        let mut left = Planes::take(self.transforms.inputs, block.div_ceil(sharing), ins.len(), kernel.columns);
+        let mut right = Planes::take(self.transforms.inputs, block.div_ceil(sharing), outs.len(), kernel.columns);
         let mut sums = Planes::take(self.transforms.inputs, ins.len(), outs.len(), kernel.columns);
         let (plane, row) = (sums.plane, sums.row);
         for start in range.clone().step_by(block) {
             let tiles = start..range.end.min(start + block);
-            let Transforms { input, output_gradient, .. } = self.transforms;
-            inputs.read(self.input, tiles.clone(), ins.clone(), *input, &mut left);
-            gradients.read(self.output_gradient, tiles.clone(), outs.clone(), *output_gradient, &mut right);
+            inputs.read(self.input, tiles.clone(), ins.clone(), of_inputs, &mut left);
+            gradients.read(self.output_gradient, tiles.clone(), outs.clone(), of_gradients, &mut right);
             let shared = SharedMut::new(&mut sums.values);
             for number in 0..count {
                 let values = &left.values[number * left.plane..];
@@ -110,7 +116,9 @@ impl WeightGradient<'_> {
                 let accumulate = start > range.start;
                 let target = Target { c: shared, first: number * plane, row, bias: &[], accumulate };
                 // SAFETY: the sums are this task's own.
-                unsafe { multiply(kernel, [ins.len(), outs.len(), tiles.len()], turned, panels, target) };
+                unsafe {
+                    multiply(kernel, [ins.len(), outs.len(), tiles.len().div_ceil(sharing)], turned, panels, target)
+                };
             }
         }
         // SAFETY: the caller's promise.

@@ -24,7 +24,16 @@ pub(super) struct Tiles {
     pub(super) grid: [usize; 2],
 }
 
-/// The transformed values of a block of tiles: value v of tile t is row t of plane v.
+/// How tiles are written to planes of an operand.
+#[derive(Clone, Copy)]
+pub(super) struct Writing<'a> {
+    /// One for each of the tiles that share a row.
+    pub(super) transforms: &'a [TransformFn],
+    /// Channels of a tile in a word.
+    pub(super) channels: usize,
+}
+
+/// The transformed values of a block of tiles: value v of tile t is row t of plane v, or row t / 2 where tiles share one.
 pub(super) struct Planes {
     pub(super) values: Scratch,
     /// Planes along each axis of a tile.
@@ -85,13 +94,13 @@ impl Tiles {
         images: &[f32],
         range: Range<usize>,
         channels: Range<usize>,
-        transform: TransformFn,
+        writing: Writing<'_>,
         planes: &mut Planes,
     ) {
-        let lanes = self.lanes;
+        let (lanes, sharing) = (self.lanes, writing.transforms.len());
         let (width, length) = (channels.len(), channels.len().max(lanes));
         self.check(images.len(), &range, &channels);
-        assert!(planes.reaches(range.len(), length));
+        assert!(planes.reaches(range.len().div_ceil(sharing), length.div_ceil(writing.channels)));
         let zeros = Scratch::zeros(length + self.size * self.channels);
         // Too few channels for a vector are copied to where there is room for one.
         let mut narrow = Scratch::take(if width < lanes { self.size * self.size * lanes } else { 0 });
@@ -110,8 +119,8 @@ impl Tiles {
                 self.grid(&place, first, zeros.as_ptr(), |place, values| place.wrapping_add(values))
             };
             // SAFETY: every place of the tile has `length` values: in the image, as was checked, in `narrow` or in
-            // `zeros`, which has room for a row of pixels. So has row `index` of every plane, as was asserted.
-            unsafe { transform(&from, &planes.tile_mut(index), length) };
+            // `zeros`, which has room for a row of pixels. So has this row of every plane, as was asserted.
+            unsafe { writing.transforms[index % sharing](&from, &planes.tile_mut(index / sharing), length) };
         }
     }
 
