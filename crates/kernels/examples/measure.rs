@@ -12,7 +12,7 @@ use percept_kernels::{
     PoolShape, Precision, PreparedConv, Sgd, ShapeError, Targets, Update, add_relu, batch_norm_apply,
     batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient,
     conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
-    max_pool, max_pool_gradient, normalize, softmax_cross_entropy,
+    max_pool, max_pool_gradient, normalize, softmax_cross_entropy, together,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         linear_layers(&filter);
         passes(&filter);
         precision.run(|| convolutions(&filter))?;
+        prepared(&filter)?;
         depthwise(&filter)?;
         pointwise(&filter)?;
         blocks(&filter)?;
@@ -143,6 +144,37 @@ fn convolutions(filter: &str) -> Result<(), ShapeError> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// Single images, as prediction runs them: weights are ready, and stay in the caches that hold them.
+fn prepared(filter: &str) -> Result<(), ShapeError> {
+    let peak = peak();
+    let single = CONVOLUTIONS.into_iter().filter(|row| row[0] == 1).chain([
+        [1, 32, 3, 32, 3, 1, 1],
+        [1, 32, 3, 64, 3, 1, 1],
+        [1, 16, 32, 64, 3, 1, 1],
+        [1, 8, 64, 128, 3, 1, 1],
+        [1, 32, 64, 128, 3, 2, 1],
+        [1, 16, 128, 256, 3, 2, 1],
+        [1, 8, 256, 512, 3, 2, 1],
+        [1, 224, 3, 32, 3, 2, 1],
+        [1, 224, 3, 64, 7, 2, 3],
+    ]);
+    for [batch, size, ins, outs, kernel, stride, padding] in single {
+        let shape = ConvShape::new([batch, size, size, ins], outs, [kernel; 2], stride, padding)?;
+        let name = format!("prepared {kernel}x{kernel}/{stride} {ins}->{outs} {size}x{size}");
+        if !name.contains(filter) {
+            continue;
+        }
+        let (input, mut output) = (values(shape.input_len()), vec![0.0; shape.output_len()]);
+        let (weights, bias) = (values(shape.weights_len()), values(outs));
+        let prepared = PreparedConv::new(shape, weights, Some(bias));
+        let seconds = together(|| median(|| prepared.run(batch, &input, None, Activation::Relu, &mut output)));
+        let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
+        let percent = 100.0 * rate / peak;
+        println!("{name:40} {:9.1} us {:6.1} GFLOP/s {percent:4.0} % of peak", seconds * 1e6, 1e-9 * rate);
     }
     Ok(())
 }

@@ -14,7 +14,8 @@
 //!   NaN or infinity may make NaN of every output of the tiles (4 x 4 outputs at most) that see it.
 //! * The instruction set is chosen once: see [`Isa`].
 //! * Scratch memory belongs to the threads and is kept: in the steady state nothing large is allocated. Whoever makes
-//!   many small calls should make them inside `rayon::ThreadPool::install`, which saves a change of threads for each.
+//!   many small calls should make them inside `rayon::ThreadPool::install`, which saves a change of threads for each; and where calls take
+//!   microseconds, inside [`together`], which saves waking threads.
 
 mod activation;
 mod arch;
@@ -36,6 +37,7 @@ pub mod reference;
 mod scratch;
 mod shape;
 mod sigmoid;
+mod team;
 
 pub use activation::{Activation, activate, activate_gradient, add, add_relu, relu, relu_gradient};
 pub use conv::{
@@ -61,6 +63,7 @@ pub use pool::{
 pub use precision::Precision;
 pub use shape::{ConvShape, LinearShape, NormShape, Padding, PoolShape, ShapeError};
 pub use sigmoid::{sigmoid, sigmoid_cross_entropy};
+pub use team::together;
 
 /// A slice of a wrong length is a bug of the caller: the message names what it was and both lengths.
 #[track_caller]

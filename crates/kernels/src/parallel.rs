@@ -5,15 +5,20 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::team::Sharing;
+
 /// Values in a task of element-wise work: 64 KiB a slice, small enough for the second-level cache.
 pub(crate) const CHUNK: usize = 16 * 1024;
 
 /// Runs `task(0)`, `task(1)`, ... on all threads, in any order.
 pub(crate) fn for_each(count: usize, task: impl Fn(usize) + Sync + Send) {
-    if count <= 1 || rayon::current_num_threads() == 1 {
-        (0..count).for_each(task);
-    } else {
-        (0..count).into_par_iter().with_max_len(1).for_each(task);
+    match Sharing::current() {
+        Sharing::Pool if count > 1 && rayon::current_num_threads() > 1 => {
+            (0..count).into_par_iter().with_max_len(1).for_each(task);
+        }
+        // SAFETY: the team lives as long as this thread leads it.
+        Sharing::Team(team) if count > 1 => unsafe { (*team).run(count, &task) },
+        _ => (0..count).for_each(task),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A network that only predicts: norms are folded into the convolutions before them, and what follows a convolution
 //! runs with it; weights are brought into the form that is computed with once.
 
-use percept_kernels::{ConvShape, LinearShape, PreparedConv};
+use percept_kernels::{self as kernels, ConvShape, LinearShape, PreparedConv};
 
 use super::{
     Network, checked,
@@ -125,7 +125,11 @@ impl Predictor {
                 view.show(shape, images, &mut self.shown);
                 &self.shown
             };
-            network.forward(shown, batch, false);
+            if batch == 1 {
+                kernels::together(|| network.forward(shown, batch, false));
+            } else {
+                network.forward(shown, batch, false);
+            }
             let features = self.features.and_then(|node| network.values[node].take()).unwrap_or_default();
             for (sum, values) in [(&mut sum.logits, network.take_logits()), (&mut sum.features, features)] {
                 sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += view.weight * value);
