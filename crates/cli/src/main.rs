@@ -9,6 +9,9 @@ use clap::Parser;
 
 use commands::Command;
 
+#[global_allocator]
+static ALLOCATOR: percept::LargePages = percept::LargePages;
+
 /// Learns to recognise images from labelled pictures, and puts what it learned to work.
 #[derive(Parser)]
 #[command(name = "percept", version, max_term_width = 110, arg_required_else_help = true)]

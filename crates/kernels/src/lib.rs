@@ -27,6 +27,7 @@ mod isa;
 mod lanes;
 mod linear;
 mod loss;
+mod memory;
 mod norm;
 mod optimizer;
 mod parallel;
@@ -50,6 +51,7 @@ pub use gemm::{Layout, gemm};
 pub use isa::Isa;
 pub use linear::{LinearInput, linear, linear_input_gradient, linear_weight_gradient, linear_weight_update};
 pub use loss::{Targets, softmax, softmax_cross_entropy};
+pub use memory::LargePages;
 pub use norm::{
     batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train, channel_sums,
     layer_norm, layer_norm_gradient,

@@ -14,7 +14,8 @@ pub enum Precision {
     /// bf16, to the nearest and ties to even; products are summed in f32. Instruction sets without such products
     /// multiply rounded numbers in f32, which gives the same products, and is slower than not to round. Winograd's
     /// algorithm rounds its transformed numbers, and only where there are such products: of an even number of channels,
-    /// or of weights' gradients. Depthwise and prepared convolutions stay in f32.
+    /// or of weights' gradients. Depthwise and prepared convolutions stay in f32, and so do the outputs of those of few
+    /// channels, as first layers are.
     Bf16,
 }
 

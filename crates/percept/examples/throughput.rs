@@ -15,7 +15,7 @@ mod side;
 use std::{fs, io};
 
 use percept::{
-    Classifier, Isa,
+    Classifier, Isa, LargePages,
     image::{Fit, Image, ImageShape},
     model::{self, Graph, ModelConfig, Parameters, graph},
     ops::{LossConfig, Network, Precision, Predictor, Targets},
@@ -24,6 +24,10 @@ use percept::{
 };
 use serde_json::json;
 use side::Arguments;
+
+/// As `percept` itself.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const CLASSES: usize = 10;
 /// Steps until memory grows no more.

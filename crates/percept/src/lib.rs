@@ -22,5 +22,5 @@ pub mod weights;
 
 pub use error::{Error, Result};
 pub use evaluate::{Places, evaluate_model};
-pub use percept_kernels::Isa;
+pub use percept_kernels::{Isa, LargePages};
 pub use predict::{Classifier, Likelihood, Outcome, Prediction, prepare, prepare_encoded};

@@ -284,24 +284,41 @@ macro_rules! micro_kernels {
         /// `c` can be read and written, and the residual unless null read, at `tile.columns` values from `place` on.
         $(#[$features])*
         unsafe fn write_part<const V: usize>(tile: &super::Tile, place: usize, sums: [Vector; V]) {
-            let mut row = [0f32; COLUMNS];
-            for (vector, sum) in sums.into_iter().enumerate() {
-                // SAFETY: `row` holds two vectors, and `V` is at most 2.
-                unsafe { store(row.as_mut_ptr().add(vector * LANES), sum) };
-            }
-            for (column, &sum) in row.iter().enumerate().take(tile.columns) {
-                // SAFETY: `column` is one of the columns of `c`.
-                let c = unsafe { &mut *tile.c.add(place + column) };
-                let mut value = if tile.accumulate { *c + sum } else { sum };
-                if !tile.residual.is_null() {
-                    // SAFETY: the residual can be read where `c` can be.
-                    value += unsafe { *tile.residual.add(place + column) };
+            for (vector, mut sum) in sums.into_iter().enumerate() {
+                let first = vector * LANES;
+                if first + LANES <= tile.columns {
+                    // SAFETY: all columns of this vector are columns of `c`, and of the residual.
+                    unsafe {
+                        if tile.accumulate {
+                            sum = add(load(tile.c.add(place + first)), sum);
+                        }
+                        if !tile.residual.is_null() {
+                            sum = add(load(tile.residual.add(place + first)), sum);
+                        }
+                        if let Some([low, high]) = tile.bounds {
+                            sum = clamp(constant(low), sum, constant(high));
+                        }
+                        store(tile.c.add(place + first), sum);
+                    }
+                    continue;
                 }
-                *c = match tile.bounds {
-                    Some([low, _]) if value < low => low,
-                    Some([_, high]) if value > high => high,
-                    _ => value,
-                };
+                let mut part = [0f32; LANES];
+                // SAFETY: it holds a vector.
+                unsafe { store(part.as_mut_ptr(), sum) };
+                for (lane, &sum) in part.iter().enumerate().take(tile.columns.saturating_sub(first)) {
+                    // SAFETY: the lane is one of the columns of `c`.
+                    let c = unsafe { &mut *tile.c.add(place + first + lane) };
+                    let mut value = if tile.accumulate { *c + sum } else { sum };
+                    if !tile.residual.is_null() {
+                        // SAFETY: the residual can be read where `c` can be.
+                        value += unsafe { *tile.residual.add(place + first + lane) };
+                    }
+                    *c = match tile.bounds {
+                        Some([low, _]) if value < low => low,
+                        Some([_, high]) if value > high => high,
+                        _ => value,
+                    };
+                }
             }
         }
     };

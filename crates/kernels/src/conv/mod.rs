@@ -6,7 +6,7 @@
 //!   some); each phase is a convolution of stride 1.
 //! * Gradient of the weights: patches, turned, times the output's gradient, summed over fixed chunks of pixels.
 //!
-//! Groups are products of their own, one after the other; where every channel is a group, `depthwise` has its own kernels.
+//! Images of few channels have kernels of their own in `shallow`. Groups are products of their own, one after the other; where every channel is a group, `depthwise` has its own kernels.
 //!
 //! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place. What follows a
 //! convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
@@ -19,6 +19,7 @@ mod groups;
 mod patches;
 mod pointwise;
 mod prepared;
+mod shallow;
 mod statistics;
 mod turned;
 mod winograd;
@@ -123,7 +124,24 @@ fn forward(
         };
         return convolution.run(output, statistics);
     }
+    if shallow::takes(shape) {
+        return few_channels(shape, input, weights, epilogue, output, statistics);
+    }
     direct(shape, kernel, input, &right, epilogue, output, statistics);
+}
+
+/// Rows of few channels times weights.
+fn few_channels(
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &[f32],
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+    statistics: Option<[&mut [f32]; 2]>,
+) {
+    let (kernel, patches) = (MicroKernel::of(epilogue.isa), patches(shape, input));
+    let (batch, out_channels) = (shape.batch, shape.out_channels);
+    shallow::Convolution { kernel, batch, patches, weights, epilogue, out_channels }.run(output, statistics);
 }
 
 /// Patches times weights.

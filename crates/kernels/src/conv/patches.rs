@@ -36,6 +36,11 @@ impl Patches<'_> {
         Self { channels: self.pixel, ..self }
     }
 
+    /// Values of a patch.
+    pub(super) fn places(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels
+    }
+
     /// Values of a patch that lie next to each other in the images: a row of the kernel, or one place of it.
     fn run(&self) -> usize {
         if self.pixel == self.channels && self.dilation == 1 { self.kernel[1] * self.channels } else { self.channels }
@@ -50,7 +55,7 @@ impl Patches<'_> {
         let (mut x, mut y) = (pixels.start % out_width, pixels.start / out_width % out_height);
         let mut image = pixels.start / out_width / out_height;
         let first_run = places.start / self.run();
-        let is_whole = places == (0..self.kernel[0] * self.kernel[1] * self.channels);
+        let is_whole = places == (0..self.places());
         let is_plain = is_whole && self.dilation == 1 && self.run() == self.kernel[1] * self.channels;
         for patch in into.chunks_exact_mut(places.len()).take(pixels.len()) {
             match self.inside([y, x]).filter(|_| is_plain) {
@@ -128,7 +133,7 @@ impl Patches<'_> {
 
 /// Copies `from[first..]`, with zeros for what lies before and behind `from`.
 #[inline]
-fn copy_with_zeros(from: &[f32], first: isize, into: &mut [f32]) {
+pub(super) fn copy_with_zeros(from: &[f32], first: isize, into: &mut [f32]) {
     let length = into.len();
     if let Ok(first) = usize::try_from(first)
         && first + length <= from.len()

@@ -6,7 +6,7 @@ use super::depthwise;
 use super::epilogue::Epilogue;
 use super::pointwise::Pointwise;
 use super::winograd::{Convolution, TransformedWeights};
-use super::{Algorithm, direct, forward, is_pointwise, patches};
+use super::{Algorithm, direct, few_channels, forward, is_pointwise, patches, shallow};
 use crate::arch::MicroKernel;
 use crate::gemm::{Packed, Rows};
 use crate::{Activation, ConvShape, Isa, Precision, assert_len};
@@ -29,7 +29,7 @@ pub struct PreparedConv {
 const FEW_TILES: usize = 4;
 
 enum Form {
-    /// The weights as they came: depthwise kernels and groups read them so.
+    /// The weights as they came: depthwise kernels, groups and images of few channels read them so.
     Plain,
     Packed(Packed),
     Transformed(Algorithm, TransformedWeights),
@@ -84,6 +84,9 @@ impl PreparedConv {
         let epilogue = self.epilogue(residual, activation);
         let chosen = Precision::F32.run(|| Algorithm::of_prepared(shape, self.algorithm()));
         match &self.form {
+            Form::Plain if chosen == Algorithm::Direct && shallow::takes(shape) => {
+                few_channels(shape, input, &self.weights, epilogue, output, None);
+            }
             Form::Packed(packed) if chosen == Algorithm::Direct => {
                 direct(shape, kernel, input, packed, epilogue, output, None);
             }
@@ -163,6 +166,7 @@ fn prepare(shape: &ConvShape, kernel: &MicroKernel, weights: &[f32]) -> Form {
             let (ins, outs) = (shape.in_channels, 0..shape.out_channels);
             Form::Transformed(algorithm, TransformedWeights::new(kernel, transforms, &right, ins, outs).lasting())
         }
+        None if shallow::takes(shape) => Form::Plain,
         None => Form::Packed(Packed::new(&right, kernel, shape.out_channels, shape.patch_len()).lasting()),
     }
 }

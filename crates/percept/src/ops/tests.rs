@@ -212,7 +212,9 @@ fn every_layer_in_bf16_is_that_of_f32_on_rounded_operands() {
         network.values.iter_mut().flatten().chain(&mut gradients).for_each(|values| round(values));
         let wide = run_layers(&mut network, &layers, &images, &gradients);
         for ((narrow, wide), &index) in narrow.iter().zip(&wide).zip(&layers) {
-            for (result, (narrow, wide)) in narrow.iter().zip(wide).enumerate() {
+            // The value of a layer of few channels is computed in f32, and so from other weights than here.
+            let stays = usize::from(is_shallow(&network, index));
+            for (result, (narrow, wide)) in narrow.iter().zip(wide).enumerate().skip(stays) {
                 let apart: Vec<f32> = narrow.iter().zip(wide).map(|(narrow, wide)| narrow - wide).collect();
                 let share = length(&apart) / length(wide);
                 let layer = &network.graph().nodes[index].name;
@@ -236,6 +238,13 @@ fn is_rounded(network: &Network, index: usize) -> bool {
         Op::Conv2d { groups, .. } => groups == 1 || groups != network.graph.nodes[node.inputs[0]].shape.channels(),
         ref op => *op == Op::Linear,
     }
+}
+
+/// Whether it is a convolution of few channels.
+fn is_shallow(network: &Network, index: usize) -> bool {
+    let node = &network.graph.nodes[index];
+    let channels = node.inputs.first().map_or(0, |&input| network.graph.nodes[input].shape.channels());
+    matches!(node.op, Op::Conv2d { kernel, .. } if kernel > 1 && channels <= 4)
 }
 
 /// A gradient for a node's value.
