@@ -1,4 +1,5 @@
-//! With which numbers products are made. Everything else (sums, norms, losses, optimisers) is f32 whatever is chosen.
+//! With which numbers products are made. Everything else (sums, norms, losses, steps of optimisers) is f32 whatever is
+//! chosen.
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,8 +15,8 @@ pub enum Precision {
     /// bf16, to the nearest and ties to even; products are summed in f32. Instruction sets without such products
     /// multiply rounded numbers in f32, which gives the same products, and is slower than not to round. Winograd's
     /// algorithm rounds its transformed numbers, and only where there are such products: of an even number of channels,
-    /// or of weights' gradients. Depthwise and prepared convolutions stay in f32, and so do the outputs of those of few
-    /// channels, as first layers are.
+    /// or of weights' gradients. Depthwise and prepared convolutions stay in f32, and so do the outputs of those that read
+    /// few channels, as first layers do.
     Bf16,
 }
 

@@ -50,7 +50,7 @@ impl<T: Plain> Buffer<T> {
             chosen.map(|index| free.swap_remove(index)).unwrap_or_default()
         });
         if lines.len() < needed {
-            lines.clear(); // nothing to keep: growing must not copy
+            lines = Vec::new(); // nothing to keep: growing must not copy
             lines.resize(needed, Line([0; 64]));
         }
         Self { lines, length, lent: true, number: PhantomData }

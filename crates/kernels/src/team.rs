@@ -1,7 +1,7 @@
 //! Threads that stay together through many short loops.
 //!
 //! Rayon's threads go to sleep when there is nothing to do, and waking one takes as long as a layer of a small network on
-//! one image. A team's threads wait for the next loop awake, and a loop costs two changes of a cache line. They are busy
+//! one image. A team's threads wait for the next loop awake, and a loop costs a few changes of cache lines. They are busy
 //! for as long as the team lasts, which should be milliseconds.
 
 use std::any::Any;
@@ -124,6 +124,10 @@ impl Team {
             fn drop(&mut self) {
                 self.0.turn.0.fetch_add(1, SeqCst);
                 wait(|| self.0.inside.0.load(SeqCst) == 0);
+                // Where the leader has panicked too, that is what the caller sees.
+                if std::thread::panicking() {
+                    self.0.take_panic();
+                }
             }
         }
         // SAFETY: this only forgets how long the task lives. Helpers use it while they are inside at an odd turn, and
@@ -136,10 +140,14 @@ impl Team {
         let close = Close(self);
         Sharing::Nobody.run(|| self.work(0, Loop { task, count }));
         drop(close);
-        let panic = self.panic.lock().map_or(None, |mut panic| panic.take());
-        if let Some(panic) = panic {
+        if let Some(panic) = self.take_panic() {
             resume_unwind(panic);
         }
+    }
+
+    /// The panic of a helper, if there was one.
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().map_or(None, |mut panic| panic.take())
     }
 
     /// What a helper does until the team is over.
@@ -162,7 +170,9 @@ impl Team {
                 // SAFETY: the loop is open, and the leader waits for those inside before it writes another.
                 if let Some(shared) = unsafe { *self.shared.get() } {
                     let work = AssertUnwindSafe(|| Sharing::Nobody.run(|| self.work(number, shared)));
-                    if let (Err(panic), Ok(mut first)) = (catch_unwind(work), self.panic.lock()) {
+                    if let Err(panic) = catch_unwind(work)
+                        && let Ok(mut first) = self.panic.lock()
+                    {
                         first.get_or_insert(panic);
                     }
                 }
@@ -176,8 +186,9 @@ impl Team {
         let threads = self.taken.len();
         for part in (0..threads).map(|step| (number + step) % threads) {
             let (start, end) = (part * count / threads, (part + 1) * count / threads);
-            loop {
-                let index = start + self.taken[part].0.fetch_add(1, SeqCst);
+            let taken = &self.taken[part].0;
+            while start + taken.load(SeqCst) < end {
+                let index = start + taken.fetch_add(1, SeqCst);
                 if index >= end {
                     break;
                 }
@@ -281,6 +292,24 @@ mod tests {
                 assert_eq!(message, format!("task {bad}"));
             }
         }
+    }
+
+    #[test]
+    fn a_panic_of_all_threads_is_that_of_its_loop_alone() {
+        in_pool(3, || {
+            together(|| {
+                for _ in 0..50 {
+                    let all = AssertUnwindSafe(|| {
+                        for_each(3, |index| {
+                            std::thread::sleep(std::time::Duration::from_micros(300));
+                            panic!("task {index}");
+                        });
+                    });
+                    assert!(catch_unwind(all).is_err());
+                    for_each(3, |_| ());
+                }
+            });
+        });
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub(crate) struct Grid<P> {
 ///
 /// # Safety
 /// The machine has the instruction set; `length` is a vector at least; every place of the matrix's input and output can
-/// be read or written for all channels, and none that is written is read, or used by anybody else meanwhile.
+/// be read or written for all channels, and none that is written is read, or used by anybody else meanwhile. The second of
+/// two that share words writes where the first has written just before.
 pub(crate) type TransformFn = unsafe fn(from: &Grid<*const f32>, into: &Grid<*mut f32>, length: usize);
 
 /// The transforms of one size of tile.

@@ -108,10 +108,15 @@ impl Algorithm {
         };
         // The direct algorithm gathers and turns patches for gradients of weights, which takes its time.
         let turned = self == Self::Direct && pass == Pass::WeightGradient;
-        self.cost(shape.batch, out, from, into, prepared) * if turned { 1.2 } else { 1.0 }
+        // Winograd's algorithm multiplies pairs of the channels that it sums over, or pairs of tiles.
+        let in_pairs = self == Self::Direct || pass == Pass::WeightGradient || from.is_multiple_of(2);
+        // Also where bf16 is emulated: the choice is that of processors that have it.
+        let bf16 = if in_pairs && Precision::current() == Precision::Bf16 { BF16 } else { 1.0 };
+        self.cost(shape.batch, out, [from, into], prepared, bf16) * if turned { 1.2 } else { 1.0 }
     }
 
-    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm: its own, and those that
+    /// What `batch` images of `out` pixels cost, in multiplications of the direct algorithm in f32, where one of these products
+    /// costs `multiplication`: its own, and those that
     /// gathering a patch has the time of; Winograd's, which
     /// are a little slower for their short sums; and for each channel of a tile, and for each weight, the
     /// multiplications that its transforms have the time of. Weights come dearer where all of them transformed do not
@@ -121,19 +126,23 @@ impl Algorithm {
     ///
     /// The factors are from measurements with AVX2 (Zen 3), where predicted and measured times differ by up to a third; with
     /// AVX-512 (Zen 4), in f32 and in bf16, the algorithm of the least cost was the fastest, or within 5 % of it.
-    fn cost(self, batch: usize, out: [usize; 2], from: usize, into: usize, prepared: Option<Self>) -> f64 {
+    fn cost(
+        self,
+        batch: usize,
+        out: [usize; 2],
+        [from, into]: [usize; 2],
+        prepared: Option<Self>,
+        multiplication: f64,
+    ) -> f64 {
         const VECTOR: usize = 8;
         const FEW: usize = 4;
-        // Winograd's algorithm multiplies pairs of channels, or f32. Also where bf16 is emulated: the choice is that of
-        // processors that have it.
-        let in_pairs = self == Self::Direct || from.is_multiple_of(2);
-        let bf16 = if in_pairs && Precision::current() == Precision::Bf16 { BF16 } else { 1.0 };
         let (from, into) = (from as f64, into.next_multiple_of(VECTOR) as f64);
         let (outputs, slower, read, write) = match self {
             Self::Direct => {
                 let weights = 9.0 * from * into;
                 let pixels = (batch * out[0] * out[1]) as f64;
-                return pixels * (bf16 * weights + 70.0 * from + 2400.0) + prepared.map_or(0.0, |_| read_cost(weights));
+                return pixels * (multiplication * weights + 70.0 * from + 2400.0)
+                    + prepared.map_or(0.0, |_| read_cost(weights));
             }
             Self::Winograd2 => (2, 1.1, 100.0, 80.0),
             Self::Winograd4 => (4, 1.2, 330.0, 250.0),
@@ -147,7 +156,7 @@ impl Algorithm {
             Some(_) => transform + read_cost(weights),
             None => transform,
         };
-        tiles * (bf16 * slower * weights + channels) + ready
+        tiles * (multiplication * slower * weights + channels) + ready
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{Activation, ConvShape, Isa, Precision, assert_len};
 
 /// A convolution whose weights stay as they are, in f32. A linear layer is one of 1 x 1 on images of one pixel.
 ///
-/// Beside the weights themselves it keeps one other form of them, that which is the fastest for the batch of its shape:
+/// Beside the weights themselves it may keep one other form of them, that which is the fastest for the batch of its shape:
 /// packed for the direct algorithm (as large as the weights), or transformed by Winograd's (16/9 or 4 times as large). A
 /// batch for which another algorithm is faster, its own transform included, is computed by that one, from the weights.
 pub struct PreparedConv {
@@ -29,7 +29,8 @@ pub struct PreparedConv {
 const FEW_TILES: usize = 4;
 
 enum Form {
-    /// The weights as they came: depthwise kernels, groups and images of few channels read them so.
+    /// The weights as they came: depthwise kernels and groups read them so, and the few of an image's few channels are packed
+    /// at every call.
     Plain,
     Packed(Packed),
     Transformed(Algorithm, TransformedWeights),

@@ -15,7 +15,13 @@ use crate::scratch::Scratch;
 use crate::{Activation, ConvShape};
 
 /// Channels that are few: with more, gathering a patch takes less than computing with it.
-pub(super) const CHANNELS: usize = 4;
+const CHANNELS: usize = 4;
+
+/// Outputs in a row that are worth a product of their own: about a tile of them.
+const ROW: usize = 8;
+
+/// Weights that are packed anew for every call: it has to be little beside what is computed with them.
+const WEIGHTS: usize = 1 << 14;
 
 /// Values of the image's rows that a task copies at a time, at most but for those of one row: they stay in the first-level
 /// cache.
@@ -24,7 +30,8 @@ const COPIED: usize = 4096;
 /// Whether a convolution is one of these. Their products are made in f32 whatever the precision.
 pub(super) fn takes(shape: &ConvShape) -> bool {
     let plain = shape.groups == 1 && shape.dilation == 1;
-    plain && (1..=CHANNELS).contains(&shape.in_channels) && shape.kernel != [1, 1]
+    let few = (1..=CHANNELS).contains(&shape.in_channels) && shape.weights_len() <= WEIGHTS;
+    plain && few && shape.kernel != [1, 1] && shape.out_width() >= ROW
 }
 
 /// `patches` of few channels times weights, and an epilogue.

@@ -45,7 +45,7 @@ pub struct Model {
 }
 
 /// Every model, from the simplest on.
-pub const MODELS: [Model; 13] = [
+pub const MODELS: [Model; 14] = [
     Model {
         name: "softmax",
         summary: "softmax regression: one linear layer on the pixels",
@@ -73,6 +73,13 @@ pub const MODELS: [Model; 13] = [
         side: resnet::SMALL_IMAGE,
         has_small_stem: false,
         build: cnn::cnn_small,
+    },
+    Model {
+        name: "cnn-large",
+        summary: "cnn at one and a half times the width, for minutes of training",
+        side: resnet::SMALL_IMAGE,
+        has_small_stem: false,
+        build: cnn::cnn_large,
     },
     Model {
         name: "cnn6",

@@ -134,7 +134,7 @@ fn of_model(facts: &Facts) -> Defaults {
             average: 0.0,
             augmentation,
         },
-        "cnn" | "cnn-small" => Defaults {
+        "cnn" | "cnn-small" | "cnn-large" => Defaults {
             epochs: rounds(14, 5),
             batch_size: batch(512),
             optimizer: OptimizerKind::Muon,
