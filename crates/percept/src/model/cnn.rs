@@ -26,8 +26,7 @@ fn whitened(name: &str, widths: [usize; 3], config: &ModelConfig) -> Result<Grap
     let (mut graph, images) = Graph::new(name, config.input, config.per_pixel);
     // Each eigenvector of a 2x2 patch and its negative, so that an activation loses neither sign.
     let patch = 2 * 2 * config.input.channels;
-    // Without a bias: for two dozen numbers the gradient of the largest values would be needed, a tenth of a step's time.
-    let whiten = Convolution::new(2 * patch, Window::valid(2, 1));
+    let whiten = Convolution::new(2 * patch, Window::valid(2, 1)).with_bias();
     let white = graph.convolution("whiten", images, whiten, Init::Whitening)?;
     let mut x = graph.gelu("whiten.gelu", white);
     for (index, width) in widths.into_iter().enumerate() {

@@ -307,6 +307,8 @@ fn parts_of_a_batch_add_up_where_no_norm_looks_at_the_whole() {
     }
 }
 
+/// Tolerance: 5e-5 of the largest logit. Another batch may be computed by another algorithm, whose rounding is as large as
+/// the values that are added up; by one algorithm there is no difference at all.
 #[test]
 fn a_prediction_does_not_depend_on_its_batch() {
     for name in ["mlp", "cnn", "cnn6", "resnet18", "efficientnet_lite0", "mobilenet_v3_large", "convnext_tiny"] {
@@ -317,8 +319,9 @@ fn a_prediction_does_not_depend_on_its_batch() {
         let mut predictor = network.predictor();
         let together = predictor.infer(&images);
         let alone: Vec<f32> = images.chunks_exact(size).flat_map(|image| predictor.infer(image)).collect();
+        let largest = together.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         for (a, b) in together.iter().zip(&alone) {
-            assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{name}: {a} {b}");
+            assert!((a - b).abs() < 5e-5 * largest, "{name}: {a} {b}");
         }
         assert!(predictor.infer(&[]).is_empty());
     }
