@@ -67,7 +67,7 @@ mod tests {
             // SAFETY: the size is not 0; blocks are used within their sizes and freed once, with their layouts.
             unsafe {
                 let zeros = LargePages.alloc_zeroed(layout);
-                assert!(!zeros.is_null() && zeros as usize % 64 == 0);
+                assert!(!zeros.is_null() && (zeros as usize).is_multiple_of(64));
                 assert_eq!((*zeros, *zeros.add(size - 1)), (0, 0));
                 zeros.add(size - 1).write(7);
                 let grown = LargePages.realloc(zeros, layout, 2 * size + LARGE);
