@@ -148,6 +148,13 @@ fn convolutions(filter: &str) -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// A line for what takes so long, beside the peak.
+fn say_rate(name: &str, shape: &ConvShape, seconds: f64, peak: f64) {
+    let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
+    let percent = 100.0 * rate / peak;
+    println!("{name:40} {:9.1} us {:6.1} GFLOP/s {percent:4.0} % of peak", seconds * 1e6, 1e-9 * rate);
+}
+
 /// Single images, as prediction runs them: weights are ready, and stay in the caches that hold them.
 fn prepared(filter: &str) -> Result<(), ShapeError> {
     let peak = peak();
@@ -172,9 +179,7 @@ fn prepared(filter: &str) -> Result<(), ShapeError> {
         let (weights, bias) = (values(shape.weights_len()), values(outs));
         let prepared = PreparedConv::new(shape, weights, Some(bias));
         let seconds = together(|| median(|| prepared.run(batch, &input, None, Activation::Relu, &mut output)));
-        let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
-        let percent = 100.0 * rate / peak;
-        println!("{name:40} {:9.1} us {:6.1} GFLOP/s {percent:4.0} % of peak", seconds * 1e6, 1e-9 * rate);
+        say_rate(&name, &shape, seconds, peak);
     }
     Ok(())
 }
@@ -269,9 +274,7 @@ fn pointwise(filter: &str) -> Result<(), ShapeError> {
         let (input, mut output) = (values(shape.input_len()), vec![0.0; shape.output_len()]);
         let prepared = PreparedConv::new(shape, values(shape.weights_len()), Some(values(outs)));
         let seconds = median(|| prepared.run(batch, &input, None, Activation::Relu6, &mut output));
-        let rate = 2.0 * shape.multiply_adds() as f64 / seconds;
-        let percent = 100.0 * rate / peak;
-        println!("{name:40} {:9.1} us {:6.1} GFLOP/s {percent:4.0} % of peak", seconds * 1e6, 1e-9 * rate);
+        say_rate(&name, &shape, seconds, peak);
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;
 
+use crate::scoped::within;
+
 /// An instruction set that has kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
@@ -73,15 +75,8 @@ impl Isa {
     /// # Panics
     /// When this machine lacks it.
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        struct Restore(Option<Isa>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                FORCED.set(self.0);
-            }
-        }
         assert!(self.is_available(), "this machine has no {self}");
-        let _restore = Restore(FORCED.replace(Some(self)));
-        work()
+        within(&FORCED, Some(self), work)
     }
 
     fn from_name(name: &str) -> Result<Self, String> {

@@ -35,6 +35,7 @@ mod pixels;
 mod pool;
 mod precision;
 pub mod reference;
+mod scoped;
 mod scratch;
 mod shape;
 mod sigmoid;

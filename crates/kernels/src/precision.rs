@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use crate::Isa;
+use crate::scoped::within;
 
 /// What the operands of matrix products and convolutions are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,14 +46,7 @@ impl Precision {
 
     /// Runs `work` with every product that this thread calls for in this precision.
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        struct Restore(Precision);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CHOSEN.set(self.0);
-            }
-        }
-        let _restore = Restore(CHOSEN.replace(self));
-        work()
+        within(&CHOSEN, self, work)
     }
 }
 

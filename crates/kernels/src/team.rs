@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
+use crate::scoped::within;
+
 /// How loops of this thread are shared out.
 #[derive(Clone, Copy)]
 pub(crate) enum Sharing {
@@ -31,14 +33,7 @@ impl Sharing {
     }
 
     fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        struct Restore(Sharing);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                SHARING.set(self.0);
-            }
-        }
-        let _restore = Restore(SHARING.replace(self));
-        work()
+        within(&SHARING, self, work)
     }
 }
 
@@ -134,11 +129,12 @@ impl Team {
         // `Close` waits for them before this call ends.
         let task: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
         self.taken.iter().for_each(|taken| taken.0.store(0, SeqCst));
+        let shared = Loop { task, count };
         // SAFETY: the turn is even and no helper is inside: nobody reads it.
-        unsafe { *self.shared.get() = Some(Loop { task, count }) };
+        unsafe { *self.shared.get() = Some(shared) };
         self.turn.0.fetch_add(1, SeqCst);
         let close = Close(self);
-        Sharing::Nobody.run(|| self.work(0, Loop { task, count }));
+        Sharing::Nobody.run(|| self.work(0, shared));
         drop(close);
         if let Some(panic) = self.take_panic() {
             resume_unwind(panic);
@@ -155,14 +151,15 @@ impl Team {
         let number = 1 + self.helpers.fetch_add(1, SeqCst);
         let mut last = 0;
         loop {
-            let next = || Some(self.turn.0.load(SeqCst)).filter(|turn| turn % 2 == 1 && *turn != last);
-            wait(|| self.is_over.load(SeqCst) || next().is_some());
-            let Some(turn) = next() else {
-                if self.is_over.load(SeqCst) {
-                    return;
-                }
-                continue;
-            };
+            let (mut turn, mut is_new) = (last, false);
+            wait(|| {
+                turn = self.turn.0.load(SeqCst);
+                is_new = turn % 2 == 1 && turn != last;
+                is_new || self.is_over.load(SeqCst)
+            });
+            if !is_new {
+                return; // the team is over, and with it all loops
+            }
             last = turn;
             self.inside.0.fetch_add(1, SeqCst);
             // Either this sees that the leader has closed the loop, or the leader sees this helper inside and waits.
@@ -200,7 +197,7 @@ impl Team {
 }
 
 /// Waits until `is_done`, awake; after a while others may have the processor in between.
-fn wait(is_done: impl Fn() -> bool) {
+fn wait(mut is_done: impl FnMut() -> bool) {
     const AWAKE: usize = 2000;
     let mut rounds = 0;
     while !is_done() {

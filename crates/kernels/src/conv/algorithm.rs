@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::shallow;
 use crate::arch::{MicroKernel, Transforms};
+use crate::scoped::within;
 use crate::{ConvShape, Precision};
 
 /// How a convolution or one of its gradients is computed.
@@ -41,12 +42,12 @@ thread_local! {
 impl Algorithm {
     /// What computes `pass` of `shape` when this thread calls for it.
     pub fn of(shape: &ConvShape, pass: Pass) -> Self {
-        Self::choose(shape, || Self::cheapest(shape, pass, None))
+        Self::choose(shape, pass, || Self::cheapest(shape, pass, None))
     }
 
     /// The form in which weights are to be kept for convolutions of this shape.
     pub(super) fn to_prepare(shape: &ConvShape) -> Self {
-        Self::choose(shape, || {
+        Self::choose(shape, Pass::Forward, || {
             let cost = |algorithm: &Self| algorithm.cost_of(shape, Pass::Forward, Some(*algorithm));
             Self::ALL.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
         })
@@ -54,15 +55,17 @@ impl Algorithm {
 
     /// [`of`](Self::of) a forward pass whose weights are there in the form of `prepared`.
     pub(super) fn of_prepared(shape: &ConvShape, prepared: Self) -> Self {
-        Self::choose(shape, || Self::cheapest(shape, Pass::Forward, Some(prepared)))
+        Self::choose(shape, Pass::Forward, || Self::cheapest(shape, Pass::Forward, Some(prepared)))
     }
 
-    fn choose(shape: &ConvShape, cheapest: impl FnOnce() -> Self) -> Self {
+    fn choose(shape: &ConvShape, pass: Pass, cheapest: impl FnOnce() -> Self) -> Self {
         let plain = shape.stride == 1 && shape.dilation == 1 && shape.groups == 1;
         let possible = plain && shape.kernel == [3, 3] && shape.padding.largest() <= 2;
         match FORCED.get() {
             _ if !possible => Self::Direct,
             Some(algorithm) => algorithm,
+            // Of few channels it gathers nothing, and the transforms are most of what Winograd's algorithm does.
+            None if pass == Pass::Forward && shallow::takes(shape) => Self::Direct,
             None => cheapest(),
         }
     }
@@ -70,14 +73,7 @@ impl Algorithm {
     /// Runs `work` with every convolution that this thread calls by this algorithm, wherever it is possible; for tests
     /// and measurements.
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        struct Restore(Option<Algorithm>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                FORCED.set(self.0);
-            }
-        }
-        let _restore = Restore(FORCED.replace(Some(self)));
-        work()
+        within(&FORCED, Some(self), work)
     }
 
     pub(super) fn transforms(self, kernel: &MicroKernel) -> Option<&'static Transforms> {
@@ -97,10 +93,6 @@ impl Algorithm {
     }
 
     fn cost_of(self, shape: &ConvShape, pass: Pass, prepared: Option<Self>) -> f64 {
-        // Of few channels the direct algorithm gathers nothing, and the transforms are most of what Winograd's does.
-        if pass == Pass::Forward && shallow::takes(shape) {
-            return if self == Self::Direct { 0.0 } else { 1.0 };
-        }
         let (ins, outs) = (shape.in_channels, shape.out_channels);
         let (from, into, out) = match pass {
             Pass::Forward | Pass::WeightGradient => (ins, outs, [shape.out_height(), shape.out_width()]),

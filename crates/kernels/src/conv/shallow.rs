@@ -9,7 +9,7 @@ use super::epilogue::{Epilogue, Region};
 use super::patches::{Patches, copy_with_zeros};
 use super::statistics::gather;
 use crate::arch::MicroKernel;
-use crate::gemm::{Block, Ending, Panels, Right, Rows, Target, multiply_and_end, wanted_tasks};
+use crate::gemm::{Block, Ending, Panels, Right, Rows, Target, multiply_and_end, padded, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
 use crate::{Activation, ConvShape};
@@ -74,7 +74,7 @@ impl Convolution<'_> {
         wanted.clamp(1, height.max(1))
     }
 
-    /// The weights in panels, and behind them the bias in whole panels, where there is one.
+    /// The weights in panels, and the bias in whole panels, where there is one.
     fn pack(&self) -> [Scratch; 2] {
         let (width, steps) = (self.kernel.columns, self.patches.places());
         let columns = self.out_channels.next_multiple_of(width);
@@ -86,11 +86,7 @@ impl Convolution<'_> {
             width * steps,
             &mut panels,
         );
-        let mut bias = Scratch::zeros(self.epilogue.bias.map_or(0, |_| columns));
-        if let Some(values) = self.epilogue.bias {
-            bias[..values.len()].copy_from_slice(values);
-        }
-        [panels, bias]
+        [panels, padded(self.epilogue.bias, width)]
     }
 
     /// Some rows of an image's outputs.

@@ -16,7 +16,7 @@ pub(crate) use bytes::{ByteColumns, ByteRows};
 pub(crate) use narrow::pair_steps;
 pub(crate) use operand::{Block, Columns, Left, Right, Rows, scratch_len, spread_gathered, transpose};
 pub(crate) use packed::Packed;
-pub(crate) use product::{Destination, Finish, Product, rows_in_task};
+pub(crate) use product::{Destination, Finish, Product, padded, rows_in_task};
 pub(crate) use reduction::{Reduction, add_chunks};
 
 use std::ops::Range;

@@ -79,7 +79,7 @@ impl<L: Left, R: Right> Product<'_, L, R> {
         if m == 0 || n == 0 {
             return;
         }
-        let bias = self.padded_bias(kernel.columns);
+        let bias = padded(self.bias, kernel.columns);
         let [mut row_step, column_step] = cut(kernel, self.sizes);
         if let Destination::Streamed(_) = destination {
             row_step = m; // whole columns
@@ -206,13 +206,14 @@ impl<L: Left, R: Right> Product<'_, L, R> {
             }
         }
     }
+}
 
-    fn padded_bias(&self, width: usize) -> Scratch {
-        let Some(bias) = self.bias else { return Scratch::take(0) };
-        let mut padded = Scratch::zeros(bias.len().next_multiple_of(width));
-        padded[..bias.len()].copy_from_slice(bias);
-        padded
-    }
+/// A bias in whole panels of `width` columns; nothing where there is none.
+pub(crate) fn padded(bias: Option<&[f32]>, width: usize) -> Scratch {
+    let Some(bias) = bias else { return Scratch::take(0) };
+    let mut padded = Scratch::zeros(bias.len().next_multiple_of(width));
+    padded[..bias.len()].copy_from_slice(bias);
+    padded
 }
 
 /// Whether B, which lies at `values`, has so many values for each of `steps`, even if others are among them.

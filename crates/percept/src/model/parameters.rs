@@ -27,8 +27,12 @@ impl Parameters {
             let value = match spec.init {
                 Init::Ones => 1.0,
                 Init::Constant(value) => value,
-                Init::Zeros | Init::Whitening => 0.0,
-                Init::Normal(_) | Init::UniformFanIn | Init::Dirac | Init::KaimingNormalFanOut => 0.0,
+                Init::Zeros
+                | Init::Whitening
+                | Init::Normal(_)
+                | Init::UniformFanIn
+                | Init::Dirac
+                | Init::KaimingNormalFanOut => 0.0,
             };
             vec![value; spec.len()]
         };

@@ -324,6 +324,11 @@ fn a_prediction_does_not_depend_on_its_batch() {
             assert!((a - b).abs() < 5e-5 * largest, "{name}: {a} {b}");
         }
         assert!(predictor.infer(&[]).is_empty());
+        kernels::Algorithm::Direct.run(|| {
+            let mut predictor = network.predictor();
+            let alone = images.chunks_exact(size).flat_map(|image| predictor.infer(image)).collect::<Vec<f32>>();
+            assert_eq!(predictor.infer(&images), alone, "{name}");
+        });
     }
 }
 
