@@ -147,7 +147,8 @@ fn of_model(facts: &Facts) -> Defaults {
         },
         // What fine-tuning does to training images: photographs show their subjects large and small, to either side.
         _ if facts.pretrained.is_some() => Defaults {
-            epochs: rounds(2, 1),
+            // A second look at few images costs little, and teaches much.
+            epochs: if facts.train_images <= 1_500 { 4 } else { rounds(2, 1) },
             batch_size: 32,
             optimizer: OptimizerKind::AdamW,
             rates: Rates { learning_rate: 3e-4, momentum: 0.9, weight_decay: 0.01 },
