@@ -98,7 +98,7 @@ fuzz_target!(|bytes: &[u8]| {
     let batch = choices.size(1, 4);
     let images: Vec<u8> = (0..batch * input.len()).map(|_| random.below(256) as u8).collect();
     let labels: Vec<u32> = (0..batch).map(|_| random.below(classes) as u32).collect();
-    let loss = LossConfig { label_smoothing: 0.1, class_weights: None };
+    let loss = LossConfig { label_smoothing: 0.1, class_weights: None, independent: false };
     let mut network = Network::new(graph, parameters);
     let before = network.parameters.clone();
     let first = network.learn(&images, Targets::Labels(&labels), &loss, false, 1.0);
