@@ -128,7 +128,7 @@ impl Measured {
     /// The figures for a terminal.
     pub fn to_text(&self) -> String {
         let Evaluation { scores, calibration_error, .. } = &self.evaluation;
-        let [low, high] = self.evaluation.interval();
+        let [low, high] = self.evaluation.scores.interval();
         let exact = scores.several.map_or(String::new(), |several| {
             format!(", F1 {:.2} %, exact match {:.2} %", 100.0 * several.f1_micro, 100.0 * several.exact_match)
         });

@@ -56,6 +56,15 @@ impl Scores {
             (None, share) => (share * (1.0 - share) / self.images.max(1) as f64).sqrt(),
         }
     }
+
+    /// 95 % interval of [`Scores::headline`]: Wilson's (1927) of an accuracy, the normal one of a mean average precision.
+    pub fn interval(&self) -> [f64; 2] {
+        let middle = self.headline();
+        match &self.several {
+            Some(several) => [(middle - Z * several.error).max(0.0), (middle + Z * several.error).min(1.0)],
+            None => wilson((middle * self.images as f64).round() as usize, self.images),
+        }
+    }
 }
 
 /// One class's figures.
@@ -104,14 +113,6 @@ impl Evaluation {
             Truth::One(labels) => Self::new(logits, labels, classes, temperature),
             Truth::Several(targets) => Self::of_sets(logits, targets, classes, temperature, thresholds),
         }
-    }
-
-    /// 95 % interval of the figure that counts.
-    pub fn interval(&self) -> [f64; 2] {
-        self.top1_interval.unwrap_or_else(|| {
-            let (middle, half) = (self.scores.headline(), Z * self.scores.noise());
-            [(middle - half).max(0.0), (middle + half).min(1.0)]
-        })
     }
 
     /// Counts everything where classes exclude each other. `logits` is `[images, classes]`; probabilities are taken at `temperature`. An image whose

@@ -249,13 +249,15 @@ pub(super) fn finish(
     struct Metrics<'a> {
         #[serde(flatten)]
         outcome: &'a TrainOutcome,
+        fingerprint: &'a str,
         temperature: f32,
         #[serde(skip_serializing_if = "Option::is_none")]
         unknown: Option<Unknown>,
         #[serde(skip_serializing_if = "Option::is_none")]
         measured: Option<&'a Evaluation>,
     }
-    let metrics = Metrics { outcome: &outcome, temperature, unknown, measured: evaluation };
+    let fingerprint = &dataset.fingerprint;
+    let metrics = Metrics { outcome: &outcome, fingerprint, temperature, unknown, measured: evaluation };
     let text = serde_json::to_string_pretty(&metrics).map_err(|error| Error::invalid(error.to_string(), ""))?;
     files::write_whole(&run.join("metrics.json"), text.as_bytes())?;
     Ok(outcome)
@@ -384,7 +386,7 @@ fn accuracies(outcome: &TrainOutcome, taken: usize, measured: Option<&Evaluation
     let mut add = |split, purpose, value, images, interval| {
         accuracies.push(Accuracy { split, purpose, value, interval, images });
     };
-    let interval = measured.map(Evaluation::interval);
+    let interval = measured.map(|measured| measured.scores.interval());
     if let Some(trained) = &outcome.train {
         add("training", "learned from", trained.headline(), taken, None);
     }
