@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::Batching,
+    log,
     queue::{Announced, Queue},
 };
 
@@ -28,6 +29,8 @@ struct Job {
     /// `[height, width, channels]` of the model.
     pixels: Vec<u8>,
     queued: Instant,
+    /// Whose it is, for the log.
+    request: Option<Arc<str>>,
     reply: oneshot::Sender<Row>,
 }
 
@@ -135,7 +138,7 @@ impl Batcher {
     pub fn submit(&self, pixels: Vec<u8>, expected: Expected) -> oneshot::Receiver<Row> {
         let (reply, answer) = oneshot::channel();
         // A queue that is closed drops the job, which the receiver notices.
-        expected.0.push(Job { pixels, queued: Instant::now(), reply });
+        expected.0.push(Job { pixels, queued: Instant::now(), request: log::request(), reply });
         answer
     }
 }
@@ -179,7 +182,7 @@ impl Drop for Gather {
 fn answer<Compute: FnMut(&[u8]) -> Outcome>(
     compute: &mut Compute,
     make: &impl Fn() -> Compute,
-    mut batch: Vec<Job>,
+    batch: Vec<Job>,
     observer: &Observer,
 ) {
     if batch.is_empty() {
@@ -187,14 +190,15 @@ fn answer<Compute: FnMut(&[u8]) -> Outcome>(
     }
     let begin = Instant::now();
     let together;
-    let pixels = match &mut batch[..] {
+    let request = if let [only] = &batch[..] { only.request.clone() } else { None };
+    let pixels = match &batch[..] {
         [only] => &only.pixels,
         all => {
             together = all.iter().flat_map(|job| &job.pixels).copied().collect::<Vec<u8>>();
             &together
         }
     };
-    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| compute(pixels))) else {
+    let Ok(outcome) = log::under(request, || catch_unwind(AssertUnwindSafe(|| compute(pixels)))) else {
         *compute = make();
         if batch.len() > 1 {
             batch.into_iter().for_each(|job| answer(compute, make, vec![job], observer));

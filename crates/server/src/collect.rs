@@ -1,10 +1,15 @@
 //! `POST /collect`: keeps a picture whose right class a user named, in a folder of that name, ready to train on. Only where
 //! the server was started with a folder for that; nothing outside it is ever written.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{Query, Request, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -12,18 +17,23 @@ use axum::{
 use percept::{files, image};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::{
     AppState,
+    admission::Admission,
     failure::Failure,
+    log,
+    model::Slot,
     predict::{Content, query, refused},
-    recognise::Unreadable,
+    recognise::{Show, Unreadable},
     upload::{Upload, refuse},
 };
 
 /// Bytes of a class's name.
 const LONGEST_NAME: usize = 100;
+/// Bytes that a picture counts for at least: the limit is one on pictures and folders, too.
+const LEAST: u64 = 64 << 10;
 
 #[derive(Deserialize)]
 pub(crate) struct Options {
@@ -31,48 +41,119 @@ pub(crate) struct Options {
     class: String,
 }
 
+/// Where a picture goes.
+struct Target<'s> {
+    slot: &'s Slot,
+    class: String,
+    folder: PathBuf,
+}
+
 pub(crate) async fn collect(
     State(state): State<AppState>,
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let (class, folder) = match check(&state, options, &request) {
+    let Target { slot, class, folder } = match check(&state, options, &request) {
         Ok(checked) => checked,
         Err(failure) => return Err(refuse(request, failure).await),
     };
     let upload = Upload::read(request, &state).await?;
-    let (send, receive) = oneshot::channel();
+    let admission = Admission::of(slot, 1, Show::Nothing, &state)?;
+    let limits = state.0.config.limits;
+    let kept = timeout(limits.timeout, keep(&state, upload.bytes.clone(), folder, admission));
+    let name = kept.await.map_err(|_| Failure::late(limits.timeout))??;
+    Ok((StatusCode::CREATED, Json(json!({"file": format!("{class}/{name}")}))).into_response())
+}
+
+/// Keeps a picture, and gives the name of its file.
+async fn keep(state: &AppState, bytes: Bytes, folder: PathBuf, admission: Admission) -> Result<String, Failure> {
+    let failed = || {
+        state.0.metrics.panics.inc();
+        refused(&Unreadable::Failed)
+    };
     let pixels = state.0.config.limits.pixels;
     // Decoded, so that only pictures are kept, by the threads that are there for it.
-    state.0.decoders.spawn(move || {
-        let decoded = image::decode_within(&upload.bytes, 3, pixels).map(|_| upload.bytes);
-        _ = send.send(decoded);
-    });
-    let bytes = receive.await.map_err(|_| refused(&Unreadable::Failed))?;
-    let bytes = bytes.map_err(|reason| refused(&Unreadable::Picture(reason)))?;
-    let name = format!("{}.{}", state.next_name(), extension(&bytes));
-    let path = folder.join(&name);
-    let written = tokio::task::spawn_blocking(move || {
-        files::create_folder(&folder)?;
-        files::write_whole(&path, &bytes)
-    });
-    match written.await {
-        Ok(Ok(())) => Ok((StatusCode::CREATED, Json(json!({"file": format!("{class}/{name}")}))).into_response()),
-        Ok(Err(error)) => {
-            tracing::error!(error = %error, "a picture could not be kept");
-            let hint = "the server's log says why";
-            Err(Failure::new(StatusCode::INSUFFICIENT_STORAGE, "the picture could not be kept", hint))
-        }
-        Err(_) => Err(refused(&Unreadable::Failed)),
+    let decoded =
+        state.0.decoders.run(admission.clone(), move || image::decode_within(&bytes, 3, pixels).map(|_| bytes));
+    let decoded = decoded.await.map_err(|_| failed())?;
+    let bytes = decoded.map_err(|reason| refused(&Unreadable::Picture(reason)))?;
+    let owned = state.clone();
+    let written = tokio::task::spawn_blocking(log::carry(move || {
+        let _held = admission;
+        write(&owned, &folder, &bytes)
+    }));
+    written.await.map_err(|_| failed())?
+}
+
+fn write(state: &AppState, folder: &Path, bytes: &[u8]) -> Result<String, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::error!(request = log::request().as_deref(), error = %error, "a picture could not be kept");
+        let hint = "the server's log says why";
+        Failure::new(StatusCode::INSUFFICIENT_STORAGE, "the picture could not be kept", hint)
+    };
+    let is_free = state.0.kept.take(state, bytes.len() as u64).map_err(|error| failed(&error))?;
+    if !is_free {
+        let error = "the pictures that are kept fill the space that they have";
+        let hint = "train with them and take them away, or start the server with a larger --max-collected";
+        return Err(Failure::new(StatusCode::INSUFFICIENT_STORAGE, error, hint));
+    }
+    let name = format!("{}.{}", state.next_name(), extension(bytes));
+    files::create_folder(folder).map_err(|error| failed(&error))?;
+    files::write_whole(&folder.join(&name), bytes).map_err(|error| failed(&error))?;
+    Ok(name)
+}
+
+/// Bytes of what is kept in all. They are counted when the first picture comes.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<Option<u64>>);
+
+impl Kept {
+    /// Takes room for a picture of so many bytes, if there is some.
+    fn take(&self, state: &AppState, bytes: u64) -> io::Result<bool> {
+        let Some(folder) = &state.0.config.collect else { return Ok(false) };
+        let (limit, bytes) = (state.0.config.limits.collected, bytes.max(LEAST));
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = match *used {
+            Some(used) if used + bytes <= limit => used,
+            // Somebody may have taken pictures away.
+            _ => measure(folder, limit)?,
+        };
+        let is_free = now + bytes <= limit;
+        *used = Some(if is_free { now + bytes } else { now });
+        Ok(is_free)
     }
 }
 
+/// Bytes of the files below a folder, or more than the limit.
+fn measure(folder: &Path, limit: u64) -> io::Result<u64> {
+    let (mut sum, mut folders) = (0, vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        // Where nothing was kept yet there is no folder, and what is being taken away may be gone by now.
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(about) = entry.metadata() else { continue };
+            match about.is_dir() {
+                true => folders.push(entry.path()),
+                false => sum += about.len().max(LEAST),
+            }
+            if sum > limit {
+                return Ok(sum);
+            }
+        }
+    }
+    Ok(sum)
+}
+
 /// The class, and the folder of its pictures.
-fn check(
-    state: &AppState,
+fn check<'s>(
+    state: &'s AppState,
     options: Result<Query<Options>, QueryRejection>,
     request: &Request,
-) -> Result<(String, PathBuf), Failure> {
+) -> Result<Target<'s>, Failure> {
     let Some(folder) = &state.0.config.collect else {
         let hint = "start the server with --collect DIR";
         return Err(Failure::new(StatusCode::FORBIDDEN, "this server keeps no pictures", hint));
@@ -90,7 +171,8 @@ fn check(
     }
     // One model's folder can be trained on as it is; several do not share one.
     let folder = if state.0.slots.len() == 1 { folder.clone() } else { folder.join(&slot.name) };
-    Ok((class.clone(), folder.join(class)))
+    Admission::is_possible(slot)?;
+    Ok(Target { slot, folder: folder.join(&class), class })
 }
 
 /// Whether it can be a folder's name, on any system.

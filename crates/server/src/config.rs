@@ -112,8 +112,10 @@ pub struct Limits {
     pub timeout: Duration,
     /// How long a request's head may take to arrive, and a connection may be idle.
     pub head_timeout: Duration,
-    /// Bytes of all bodies that are in memory at once.
+    /// Bytes of all bodies that are in memory at once, and of pictures in answers.
     pub memory: usize,
+    /// Bytes of all corrected pictures that are kept; see [`ServerConfig::collect`].
+    pub collected: u64,
     /// After the signal to end, how long requests are still accepted while the server says that it is not ready.
     pub drain_delay: Duration,
 }
@@ -129,6 +131,7 @@ impl Default for Limits {
             timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(15),
             memory: 512 << 20,
+            collected: 4 << 30,
             drain_delay: Duration::from_secs(1),
         }
     }

@@ -7,7 +7,9 @@ use std::{
     thread,
 };
 
-use crate::queue::Queue;
+use tokio::sync::oneshot;
+
+use crate::{log, queue::Queue};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -15,20 +17,18 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Decoders(Arc<Queue<Job>>);
 
 impl Decoders {
-    /// Starts a thread a core. `panicked` is told of every job that panics; the thread goes on.
+    /// Starts a thread a core, which goes on after a job that panics.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(panicked: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let decoders = Self(Arc::new(Queue::new()));
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        for number in 0..threads {
-            let (queue, panicked) = (decoders.0.clone(), panicked.clone());
+        for number in 0..threads() {
+            let queue = decoders.0.clone();
             let work = move || {
                 while let Some(job) = queue.pop() {
-                    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                        panicked();
-                    }
+                    // Whoever waits for it learns of it.
+                    _ = catch_unwind(AssertUnwindSafe(job));
                 }
             };
             thread::Builder::new().name(format!("decoder {number}")).spawn(work)?;
@@ -36,10 +36,28 @@ impl Decoders {
         Ok(decoders)
     }
 
-    /// Runs this after what came before it has begun.
-    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
-        self.0.push(Box::new(job));
+    /// Runs this after what came before it has begun, unless nobody waits for it by then. Its result never comes if it
+    /// panics. What it holds is let go of when it has ended, though nobody may wait any longer.
+    pub fn run<T: Send + 'static>(
+        &self,
+        held: impl Send + 'static,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (send, receive) = oneshot::channel();
+        let job = log::carry(job);
+        self.0.push(Box::new(move || {
+            let _held = held;
+            if !send.is_closed() {
+                _ = send.send(job());
+            }
+        }));
+        receive
     }
+}
+
+/// How many there are.
+pub(crate) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl Drop for Decoders {
@@ -50,32 +68,24 @@ impl Drop for Decoders {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    };
-
     use super::*;
 
     #[test]
     fn a_panic_costs_its_job_alone() {
-        let panics = Arc::new(AtomicUsize::new(0));
-        let counter = panics.clone();
-        let decoders = Decoders::start(move || _ = counter.fetch_add(1, Ordering::SeqCst)).unwrap();
-        let (tell, told) = mpsc::channel();
-        for number in 0..20 {
-            let tell = tell.clone();
-            decoders.spawn(move || {
-                assert!(number % 5 != 0, "a job that panics");
-                tell.send(number).unwrap();
-            });
-        }
-        drop(tell);
-        let mut done: Vec<i32> = told.iter().collect();
-        done.sort_unstable();
-        assert_eq!(done, (0..20).filter(|number| number % 5 != 0).collect::<Vec<_>>());
-        // The last one may be told of after its channel was dropped.
-        while panics.load(Ordering::SeqCst) < 4 {
+        let decoders = Decoders::start().unwrap();
+        let held = Arc::new(());
+        let results: Vec<_> = (0..20)
+            .map(|number| {
+                decoders.run(held.clone(), move || {
+                    assert!(number % 5 != 0, "a job that panics");
+                    number
+                })
+            })
+            .collect();
+        let done: Vec<Option<i32>> = results.into_iter().map(|result| result.blocking_recv().ok()).collect();
+        assert_eq!(done, (0..20).map(|number| (number % 5 != 0).then_some(number)).collect::<Vec<_>>());
+        drop(decoders);
+        while Arc::strong_count(&held) > 1 {
             thread::yield_now();
         }
     }

@@ -1,6 +1,6 @@
 //! What goes wrong, as callers see it: a status, a sentence, and what to do next. Says nothing of the machine's files.
 
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, time::Duration};
 
 use axum::{
     Json,
@@ -52,6 +52,13 @@ impl Failure {
 
     pub fn overloaded() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many pictures wait already", "try again in a second")
+    }
+
+    /// There was no answer within this time.
+    pub fn late(limit: Duration) -> Self {
+        let error = format!("no answer within {} s", limit.as_secs_f64());
+        let hint = "try again later, or start the server with a longer --timeout";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, error, hint)
     }
 }
 

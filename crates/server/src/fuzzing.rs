@@ -24,11 +24,13 @@ pub fn infer_request(body: &[u8], head: Option<usize>) -> Option<Vec<usize>> {
     Some(request.pictures.iter().map(length).collect())
 }
 
-/// Bytes of every file of a form that is one.
+/// Bytes of every file of a form, and of its token, if it is a form.
 pub fn form(body: &[u8], boundary: &str) -> Option<Vec<usize>> {
     // All of it is there, so that nothing is ever waited for.
-    let files = multipart::files(Bytes::copy_from_slice(body), boundary.into(), 64).now_or_never();
-    let files = files?.ok()?;
-    assert!(files.len() <= 64 && !files.is_empty());
-    Some(files.iter().map(|file| file.bytes.len()).collect())
+    let form = multipart::read(Bytes::copy_from_slice(body), boundary.into(), 64).now_or_never();
+    let form = form?.ok()?;
+    assert!(form.files.len() <= 64);
+    // Of what is no text every byte may become a sign of three.
+    let token = form.token.map(|token| token.len() / 3);
+    Some(form.files.iter().map(|file| file.bytes.len()).chain(token).collect())
 }

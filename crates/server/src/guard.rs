@@ -9,7 +9,12 @@ use axum::{
 };
 use subtle::ConstantTimeEq;
 
-use crate::{AppState, config::Access, failure::Failure, upload::refuse};
+use crate::{
+    AppState,
+    config::{Access, ServerConfig},
+    failure::Failure,
+    upload::refuse,
+};
 
 /// What a page may do: nothing but what this server itself gives it.
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \
@@ -90,7 +95,7 @@ pub(crate) fn shows_token(state: &AppState, headers: &HeaderMap) -> bool {
 }
 
 /// What browsers are told, on every answer.
-pub(crate) fn protect(headers: &mut HeaderMap, shared: bool) {
+pub(crate) fn protect(headers: &mut HeaderMap, config: &ServerConfig) {
     // These, and what the server adds to them, without growing step by step.
     headers.reserve(12);
     let mut say = |name: HeaderName, value: &'static str| {
@@ -103,5 +108,13 @@ pub(crate) fn protect(headers: &mut HeaderMap, shared: bool) {
     say(header::CACHE_CONTROL, "no-store");
     say(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     say(HeaderName::from_static("permissions-policy"), "camera=(self), geolocation=(), microphone=()");
-    say(HeaderName::from_static("cross-origin-resource-policy"), if shared { "cross-origin" } else { "same-origin" });
+    let is_shared = !config.allowed_origins.is_empty();
+    say(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        if is_shared { "cross-origin" } else { "same-origin" },
+    );
+    // Of this machine alone, browsers would hold it against everything else that listens there.
+    if config.tls.is_some() && !config.address.ip().is_loopback() {
+        say(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
 }

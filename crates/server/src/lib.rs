@@ -1,6 +1,7 @@
 //! Serves models over HTTP: a plain API (`POST /predict`), the Open Inference Protocol (`/v2`), and a web page for people.
 //! It trusts nobody: bodies, pixels, queues, connections and times are bounded, and no file of the machine is reachable.
 
+mod admission;
 mod batcher;
 mod collect;
 mod config;
@@ -20,8 +21,11 @@ mod predict;
 mod queue;
 mod recognise;
 mod router;
+mod shown;
 mod signals;
 mod state;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod upload;
 mod v2;

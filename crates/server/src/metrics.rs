@@ -120,7 +120,11 @@ impl Metrics {
         registry.register("model_version", "The version that is served", metrics.versions.clone());
         registry.register("model_reloads", "Replacements of a model, by their outcome", metrics.reloads.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
-        registry.register("panics", "Requests that failed for a fault of the server", metrics.panics.clone());
+        registry.register(
+            "panics",
+            "Requests and pictures that have no answer for a fault of the server",
+            metrics.panics.clone(),
+        );
         registry.register("ready", "1 while new requests are welcome", metrics.ready.clone());
         metrics
     }
@@ -140,6 +144,9 @@ impl Metrics {
             Err(Unreadable::Failed) => "failed",
         };
         self.pictures.get_or_create(&OfOutcome { model: model.into(), outcome: named }).inc();
+        if matches!(outcome, Err(Unreadable::Failed)) {
+            self.panics.inc();
+        }
         if let Ok(recognised) = outcome {
             let class = classes[recognised.row.likeliest()].clone();
             self.predictions.get_or_create(&OfClass { model: model.into(), class }).inc();

@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicUsize},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use percept::{
 };
 
 use crate::{
+    admission::Places,
     batcher::{Batcher, Row, Workers},
     config::{Batching, ModelSource, Origin},
     failure::StartError,
@@ -29,6 +30,8 @@ const WORTH_SHARING: u64 = 100_000_000;
 #[derive(Clone)]
 pub(crate) struct Common {
     pub batching: Batching,
+    /// Places in the queue of each.
+    pub queue: usize,
     /// A thread a core.
     pub cores: Arc<rayon::ThreadPool>,
     pub metrics: Arc<Metrics>,
@@ -37,8 +40,7 @@ pub(crate) struct Common {
 /// A name and what is served under it now.
 pub(crate) struct Slot {
     pub name: String,
-    /// Places taken in its queue.
-    pub taken: Arc<AtomicUsize>,
+    pub places: Places,
     origin: Option<PathBuf>,
     current: RwLock<Arc<Loaded>>,
     /// Held while a version is being replaced, so that each is replaced once.
@@ -65,8 +67,8 @@ impl Slot {
         };
         let loaded = Loaded::start(&source.name, saved, 1, &common)?;
         let current = RwLock::new(Arc::new(loaded));
-        let (taken, replacing) = Default::default();
-        Ok(Self { name: source.name, taken, origin, current, replacing, common })
+        let (places, replacing) = (Places::new(common.queue), Mutex::default());
+        Ok(Self { name: source.name, places, origin, current, replacing, common })
     }
 
     pub fn current(&self) -> Arc<Loaded> {
@@ -111,7 +113,7 @@ impl Loaded {
     }
 
     fn start(name: &str, saved: SavedModel, version: u64, common: &Common) -> Result<Self, StartError> {
-        let Common { batching, cores, metrics } = common;
+        let Common { batching, cores, metrics, .. } = common;
         let saved = Arc::new(saved);
         let statistics = Arc::new(Statistics::default());
         let original = Classifier::from_saved((*saved).clone());

@@ -2,7 +2,10 @@
 
 use std::{
     any::Any,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{AppState, failure::Failure, guard, metrics::CONTENT_TYPE};
+use crate::{AppState, failure::Failure, guard, log, metrics::CONTENT_TYPE};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Letters of an id that a caller gives.
@@ -38,16 +41,26 @@ impl Names {
 
 pub(crate) async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
-    let id = given_id(&request).unwrap_or_else(|| state.0.names.next());
+    let id: Arc<str> = given_id(&request).unwrap_or_else(|| state.0.names.next()).into();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     // The path without its query: what is asked may be private.
     let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
+    let mut response = log::within(id.clone(), next.run(request)).await;
     let (status, time) = (response.status().as_u16(), begin.elapsed());
     state.0.metrics.request(route.as_ref().map_or("none", MatchedPath::as_str), status, time);
     let milliseconds = (time.as_secs_f64() * 1e6).round() / 1e3;
-    tracing::info!(request = %id, method = %method, path = %path, status, milliseconds, "answered");
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(request = %id, method = %method, path = %path, status, milliseconds, "answered")
+        };
+    }
+    match status {
+        // Refused for the load, or not in time.
+        503 | 504 => line!(warn),
+        500.. => line!(error),
+        _ => line!(info),
+    }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
@@ -56,7 +69,7 @@ pub(crate) async fn observe(State(state): State<AppState>, request: Request, nex
         // Whoever calls again is to find another server.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    guard::protect(headers, !state.0.config.allowed_origins.is_empty());
+    guard::protect(headers, &state.0.config);
     response
 }
 
@@ -75,7 +88,7 @@ pub(crate) fn panicked(state: &AppState, _: Box<dyn Any + Send>) -> Response {
 }
 
 pub(crate) async fn metrics(State(state): State<AppState>) -> Result<Response, Failure> {
-    let queues = state.0.slots.iter().map(|slot| (slot.name.as_str(), slot.taken.load(Ordering::Relaxed)));
+    let queues = state.0.slots.iter().map(|slot| (slot.name.as_str(), slot.places.taken()));
     let text = state
         .0
         .metrics

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AppState,
+    admission::Admission,
     batcher::Row,
     failure::Failure,
     model::Loaded,
     multipart::{self, File},
-    recognise::{Admission, Picture, Recognised, Unreadable, recognise},
-    upload::{Upload, refuse},
+    recognise::{Picture, Recognised, Show, Unreadable, recognise},
+    upload::{Upload, refuse, reserve},
 };
 
 /// Classes that are named where nobody says how many.
@@ -80,7 +81,7 @@ pub(crate) async fn predict(
     let checked = query(options).and_then(|options| Ok((state.slot(options.model.as_deref())?, options)));
     let checked = checked.and_then(|(slot, options)| {
         let content = Content::of(request.headers())?;
-        Admission::is_possible(slot, &state)?;
+        Admission::is_possible(slot)?;
         Ok((slot, options, content))
     });
     let (slot, options, content) = match checked {
@@ -91,12 +92,18 @@ pub(crate) async fn predict(
     let files = match content {
         Content::Picture => vec![File { name: "picture".into(), bytes: upload.bytes.clone() }],
         Content::Form(boundary) => {
-            multipart::files(upload.bytes.clone(), boundary, state.0.config.limits.pictures).await?
+            multipart::read(upload.bytes.clone(), boundary, state.0.config.limits.pictures).await?.files
         }
     };
+    if files.is_empty() {
+        let hint = "add a part with a file name, as curl -F image=@cat.jpg does";
+        return Err(Failure::bad_request("the form holds no file", hint));
+    }
+    let show = if options.explain { Show::Explanation } else { Show::Nothing };
+    let _memory = options.explain.then(|| reserve(files.len() * show.most_bytes(), &state)).transpose()?;
     let loaded = slot.current();
     let pictures = files.iter().map(|file| Picture::Encoded(file.bytes.clone())).collect();
-    let outcomes = recognise(&state, slot, &loaded, pictures, options.explain).await?;
+    let outcomes = recognise(&state, slot, &loaded, pictures, show).await?;
     if let [Err(unreadable)] = &outcomes[..] {
         return Err(refused(unreadable));
     }
@@ -104,10 +111,10 @@ pub(crate) async fn predict(
     let results = files.iter().zip(outcomes).map(|(file, outcome)| FileAnswer {
         file: &file.name,
         outcome: match outcome {
-            Ok(Recognised { row, total, overlay, .. }) => Outcome::Recognised {
+            Ok(Recognised { row, total, shown, .. }) => Outcome::Recognised {
                 predictions: likeliest(&loaded, &row, top),
                 unknown: row.unknown,
-                overlay,
+                overlay: shown.map(|shown| shown.address),
                 milliseconds: milliseconds(total),
             },
             Err(unreadable) => Outcome::Unreadable { error: unreadable.sentence() },

@@ -26,14 +26,20 @@ pub fn router(state: AppState) -> Router {
         .merge(v2::router())
         .layer(RequestDecompressionLayer::new())
         .route_layer(from_fn_with_state(state.clone(), guard::token));
-    let failing = state.clone();
-    Router::new()
+    let routes = Router::new()
         .merge(api)
         .merge(v2::health())
         .route("/openapi.json", get(openapi))
         .merge(page::router())
         .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(wrong_method);
+    within(routes, state)
+}
+
+/// What lies around every request.
+fn within(routes: Router<AppState>, state: AppState) -> Router {
+    let failing = state.clone();
+    routes
         .layer(DefaultBodyLimit::max(state.0.config.limits.body))
         .layer(CatchPanicLayer::custom(move |panic| observe::panicked(&failing, panic)))
         .layer(from_fn_with_state(state.clone(), guard::same_place))
@@ -72,4 +78,35 @@ fn cross_origin(state: &AppState) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, length, id])
         .expose_headers(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, extract::Request};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_panic_costs_the_request_that_caused_it() {
+        async fn panics() {
+            panic!("a request that panics");
+        }
+        let state = testing::state(|_| {});
+        let server = within(
+            Router::new().route("/panics", get(panics)).route("/works", get(|| async { "works" })),
+            state.clone(),
+        );
+        let ask = |path: &str| server.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+        let failed = ask("/panics").await.unwrap();
+        assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(failed.headers().contains_key("x-request-id"));
+        let body = failed.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("the server failed on this request"), "{body:?}");
+        assert_eq!(state.0.metrics.panics.get(), 1);
+        assert_eq!(ask("/works").await.unwrap().status(), StatusCode::OK);
+        assert_eq!(state.0.metrics.panics.get(), 1);
+    }
 }

@@ -13,7 +13,8 @@ use percept::weights::ModelCard;
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::{Access, ServerConfig},
+    collect::Kept,
+    config::{Access, Limits, ServerConfig},
     decoders::Decoders,
     failure::{Failure, StartError},
     metrics::Metrics,
@@ -21,6 +22,9 @@ use crate::{
     observe::Names,
     upload::pieces,
 };
+
+/// Of the memory for bodies, the part that those have who have not shown the token yet.
+const STRANGERS: usize = 8;
 
 /// What every request can reach. Copies share everything.
 #[derive(Clone)]
@@ -30,8 +34,12 @@ pub(crate) struct Inner {
     pub config: ServerConfig,
     pub slots: Vec<Slot>,
     pub decoders: Decoders,
-    /// Pieces of memory for bodies.
+    /// Pieces of memory for bodies, and for pictures in answers.
     pub memory: Arc<Semaphore>,
+    /// The same for bodies of those who have not shown the token yet, so that they leave room for those who have.
+    pub strangers: Arc<Semaphore>,
+    /// What is kept of corrected pictures.
+    pub kept: Kept,
     pub metrics: Arc<Metrics>,
     pub names: Names,
     pub ready: AtomicBool,
@@ -53,7 +61,8 @@ impl AppState {
         let cores = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
         let cores = cores.thread_name(|number| format!("core {number}")).build();
         let cores = cores.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-        let common = Common { batching: config.batching, cores: Arc::new(cores), metrics: metrics.clone() };
+        let (batching, queue) = (config.batching, config.limits.queue);
+        let common = Common { batching, queue, cores: Arc::new(cores), metrics: metrics.clone() };
         let mut slots: Vec<Slot> = Vec::new();
         for source in sources {
             if slots.iter().any(|slot| slot.name == source.name) {
@@ -62,12 +71,12 @@ impl AppState {
             }
             slots.push(Slot::open(source, common.clone())?);
         }
-        let panics = metrics.panics.clone();
-        // The request that it cost has lost its answer, and says so; the process goes on.
-        let decoders = Decoders::start(move || _ = panics.inc()).map_err(StartError::Thread)?;
-        let memory = Arc::new(Semaphore::new(pieces(config.limits.memory)));
-        let (names, ready) = (Names::new(), AtomicBool::new(true));
-        Ok(Self(Arc::new(Inner { config, slots, decoders, memory, metrics, names, ready })))
+        let decoders = Decoders::start().map_err(StartError::Thread)?;
+        let Limits { memory, body, .. } = config.limits;
+        let [memory, strangers] =
+            [memory, body.max(memory / STRANGERS)].map(|bytes| Arc::new(Semaphore::new(pieces(bytes))));
+        let (kept, names, ready) = (Kept::default(), Names::new(), AtomicBool::new(true));
+        Ok(Self(Arc::new(Inner { config, slots, decoders, memory, strangers, kept, metrics, names, ready })))
     }
 
     /// Every model as it is served now, in the order in which they were given.

@@ -1,7 +1,7 @@
 //! Bodies as they arrive from strangers: bounded in bytes, in time, and together in memory. A body that is too long is
-//! refused by its announced length before it is read.
+//! refused by its announced length before it is read; memory is counted as it arrives, so that nobody holds any by a promise.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -9,9 +9,12 @@ use axum::{
     http::{StatusCode, header},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
-use crate::{AppState, failure::Failure};
+use crate::{AppState, failure::Failure, guard::shows_token};
 
 /// Memory is counted in pieces of this many bytes.
 const PIECE: usize = 1 << 10;
@@ -34,24 +37,68 @@ impl Upload {
         if announced.is_some_and(|length| length > limits.body) {
             return Err(refuse(request, too_large(limits.body)).await);
         }
-        let wanted = pieces(announced.unwrap_or(limits.body)) as u32;
-        let Ok(memory) = state.0.memory.clone().try_acquire_many_owned(wanted) else {
+        // Without a token only a form may still bring one.
+        let share = if shows_token(state, request.headers()) { &state.0.memory } else { &state.0.strangers };
+        if announced.is_some_and(|length| pieces(length) > share.available_permits()) {
             return Err(refuse(request, Failure::overloaded()).await);
-        };
-        let Ok(read) = timeout(limits.timeout, Limited::new(request.into_body(), limits.body).collect()).await else {
-            let error = format!("the body took longer than {} s to arrive", limits.timeout.as_secs_f64());
-            let hint = "send it again, smaller or over a faster line";
-            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, error, hint));
-        };
-        match read {
-            Ok(body) => Ok(Self { bytes: body.to_bytes(), _memory: memory }),
-            Err(error) if is_too_long(error.as_ref()) => Err(too_large(limits.body)),
-            Err(_) => Err(Failure::bad_request(
+        }
+        let mut body = Limited::new(request.into_body(), limits.body);
+        match timeout(limits.timeout, gather(&mut body, share)).await {
+            Ok(Ok(upload)) => Ok(upload),
+            Ok(Err(Broken::NoMemory)) => {
+                _ = timeout(LINGER, drain(&mut body)).await;
+                Err(Failure::overloaded())
+            }
+            Ok(Err(Broken::Body(error))) if is_too_long(error.as_ref()) => Err(too_large(limits.body)),
+            Ok(Err(Broken::Body(_))) => Err(Failure::bad_request(
                 "the body broke off, or is not in the encoding that it names",
                 "send it again",
             )),
+            Err(_) => {
+                let error = format!("the body took longer than {} s to arrive", limits.timeout.as_secs_f64());
+                let hint = "send it again, smaller or over a faster line";
+                Err(Failure::new(StatusCode::REQUEST_TIMEOUT, error, hint))
+            }
         }
     }
+}
+
+/// Why a body is not whole.
+enum Broken {
+    NoMemory,
+    Body(Box<dyn std::error::Error + Send + Sync>),
+}
+
+async fn gather(body: &mut Limited<Body>, share: &Arc<Semaphore>) -> Result<Upload, Broken> {
+    let take = |pieces: usize| share.clone().try_acquire_many_owned(pieces as u32).map_err(|_| Broken::NoMemory);
+    let (mut first, mut all, mut length, mut memory) = (Bytes::new(), Vec::new(), 0, take(0)?);
+    while let Some(frame) = body.frame().await {
+        let Ok(part) = frame.map_err(Broken::Body)?.into_data() else { continue };
+        let before = pieces(length);
+        length += part.len();
+        memory.merge(take(pieces(length) - before)?);
+        // What comes at once is not copied. What comes in small parts is, since each of them has a cost of its own.
+        if first.is_empty() {
+            first = part;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&part);
+    }
+    let bytes = if all.is_empty() { first } else { all.into() };
+    Ok(Upload { bytes, _memory: memory })
+}
+
+/// Memory for so many bytes of an answer, or why there is none: 503 where others fill it.
+pub(crate) fn reserve(bytes: usize, state: &AppState) -> Result<OwnedSemaphorePermit, Failure> {
+    let limit = state.0.config.limits.memory;
+    if bytes > limit {
+        let error = format!("pictures in the answer may take {bytes} bytes, which is more than the {limit} for all");
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, "send fewer pictures in a request"));
+    }
+    state.0.memory.clone().try_acquire_many_owned(pieces(bytes) as u32).map_err(|_| Failure::overloaded())
 }
 
 /// Pieces of memory for so many bytes.
@@ -61,13 +108,12 @@ pub(crate) fn pieces(bytes: usize) -> usize {
 
 /// Gives the failure back once the body was heard for a moment.
 pub(crate) async fn refuse(request: Request, failure: Failure) -> Failure {
-    let mut body = request.into_body();
     // Whoever sends on after that does not listen.
-    _ = timeout(LINGER, drain(&mut body)).await;
+    _ = timeout(LINGER, drain(&mut request.into_body())).await;
     failure
 }
 
-async fn drain(body: &mut Body) {
+async fn drain<B: axum::body::HttpBody + Unpin>(body: &mut B) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 

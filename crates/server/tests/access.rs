@@ -7,7 +7,7 @@ use axum::{
     http::{Request, header},
 };
 use common::{ask, config, get, png, server, with};
-use percept_server::{Access, AppState};
+use percept_server::{Access, AppState, TlsFiles};
 
 fn request(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
     let mut request = if path == "/predict" { Request::post(path) } else { Request::get(path) };
@@ -67,6 +67,21 @@ async fn an_allowed_origin_may_read_answers() {
     let answer = ask(&server, request("/predict", &[("host", "localhost"), ("origin", "https://evil.example")])).await;
     assert_eq!(answer.status, 403);
     assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+}
+
+#[tokio::test]
+async fn over_tls_browsers_are_told_to_keep_to_it() {
+    let told = |address: &'static str, tls: bool| async move {
+        let server = with(|config| {
+            config.address = address.parse().unwrap();
+            config.access = Access::Everybody;
+            let [certificate, key] = ["chain.pem", "key.pem"].map(std::path::PathBuf::from);
+            config.tls = tls.then_some(TlsFiles { certificate, key });
+        });
+        get(&server, "/v2/health/live").await.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)
+    };
+    assert!(told("0.0.0.0:8443", true).await && !told("0.0.0.0:8080", false).await);
+    assert!(!told("127.0.0.1:8443", true).await, "other ports of this machine are no concern of ours");
 }
 
 #[test]

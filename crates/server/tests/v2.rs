@@ -127,6 +127,14 @@ async fn encoded_pictures_and_pixels_of_any_size() {
     assert_eq!((answer.status.as_u16(), answer.error().as_str()), (422, "picture 1: not an image: no known format"));
 }
 
+/// Pictures of all batches.
+fn executed(statistics: &Value) -> u64 {
+    let batches = statistics["batch_stats"].as_array().unwrap();
+    let pictures =
+        |batch: &Value| batch["batch_size"].as_u64().unwrap() * batch["compute_infer"]["count"].as_u64().unwrap();
+    batches.iter().map(pictures).sum()
+}
+
 #[tokio::test]
 async fn statistics_count_requests_pictures_and_batches() {
     let server = server();
@@ -142,11 +150,11 @@ async fn statistics_count_requests_pictures_and_batches() {
         assert_eq!(found["inference_stats"]["success"]["count"], 2);
         assert_eq!(found["inference_stats"]["fail"]["count"], 1);
         assert!(found["inference_stats"]["success"]["ns"].as_u64().unwrap() > 0);
-        let batches = found["batch_stats"].as_array().unwrap();
-        let pictures: u64 = batches
-            .iter()
-            .map(|batch| batch["batch_size"].as_u64().unwrap() * batch["compute_infer"]["count"].as_u64().unwrap())
-            .sum();
-        assert_eq!(pictures, 4);
+        assert_eq!(executed(&found), 4);
     }
+    // Pictures that come another way count alike: each execution has its inferences.
+    assert_eq!(post(&server, "/predict", "image/png", png(8, 0)).await.status, 200);
+    let found = get(&server, "/v2/models/digits/stats").await.json()["model_stats"][0].clone();
+    assert_eq!((&found["inference_count"], executed(&found)), (&json!(5), 5));
+    assert_eq!(found["inference_stats"]["success"]["count"], 3);
 }

@@ -112,6 +112,8 @@ fn requests(infer: &Path, form: &Path) -> Result<()> {
     seed("files", u16::try_from(json.len())?, &[json.as_bytes(), b"\x01\0\0\0a\x01\0\0\0b"].concat())?;
     let part = "--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\nContent-Type: image/png\r\n\r\nxyz\r\n";
     fs::write(form.join("two"), [part, part, "--b--\r\n"].concat())?;
+    let token = "--b\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\nopen-sesame\r\n";
+    fs::write(form.join("token"), [token, part, "--b--\r\n"].concat())?;
     Ok(())
 }
 

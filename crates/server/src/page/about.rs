@@ -11,7 +11,7 @@ use percept::{
 
 use super::{
     confusion,
-    known::{self, Known, Measured},
+    known::{self, Accuracy, Known, Measured},
     layout::{percent, start_address, thousands},
     start,
     words::{Words, fill},
@@ -38,14 +38,16 @@ pub fn content(models: &[ModelView], model: &ModelView, known: &Known, words: &'
         }
         section aria-labelledby="accuracy" {
             h2 id="accuracy" { (words.accuracy) }
-            @if let Some(known::Accuracy { test, scores, right: Some((share, [low, high])) }) = &accuracy {
-                p.headline { (percent(*share)) }
-                div.interval aria-hidden="true" { (interval_drawing(*share, *low, *high)) }
-                @let sentence = if *test { words.accuracy_test } else { words.accuracy_validation };
-                p { (fill(sentence, &[("images", &thousands(scores.images as u64)), ("low", &percent(*low)), ("high", &percent(*high))])) }
-            } @else if let Some(known::Accuracy { scores, .. }) = &accuracy {
-                p.headline { (percent(scores.headline())) }
-                p { (fill(words.mean_precision, &[("images", &thousands(scores.images as u64)), ("split", &split)])) }
+            @if let Some(Accuracy { test, scores }) = &accuracy {
+                @let (share, [low, high]) = (scores.headline(), scores.interval());
+                @let sentence = match (&scores.several, test) {
+                    (Some(_), _) => words.mean_precision,
+                    (None, true) => words.accuracy_test,
+                    (None, false) => words.accuracy_validation,
+                };
+                p.headline { (percent(share)) }
+                div.interval aria-hidden="true" { (interval_drawing(share, low, high)) }
+                p { (fill(sentence, &[("images", &thousands(scores.images as u64)), ("split", &split), ("low", &percent(low)), ("high", &percent(high))])) }
             } @else {
                 p { (words.no_accuracy) }
             }
@@ -55,11 +57,12 @@ pub fn content(models: &[ModelView], model: &ModelView, known: &Known, words: &'
             @if known.samples.is_empty() { p.soft { (words.no_samples) } }
             @else { p.soft { (words.samples_note) } (start::pictures(known)) }
         }
-        @if let Some(measured) = &known.measured {
-            section aria-labelledby="confusion" {
+        @if let Some(measured) = known.measured.as_ref().filter(|measured| measured.classes.len() == classes.len()) {
+            // Where a picture may show several classes, none is taken for another.
+            @if !measured.confusion.is_empty() { section aria-labelledby="confusion" {
                 h2 id="confusion" { (words.confusion) }
                 (confusion::matrix(measured, classes, words, split))
-            }
+            } }
             section aria-labelledby="classes" {
                 h2 id="classes" { (words.classes) }
                 p { (words.classes_note) }

@@ -9,14 +9,18 @@ use std::{
     time::SystemTime,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use percept::{
     evaluate::Scores,
-    image::{Fit, Image, decode, encode_png, resize},
+    image::{Image, decode},
+    weights::ModelCard,
 };
 use serde::Deserialize;
 
-use crate::ModelView;
+use crate::{
+    ModelView,
+    shown::{address, reduced},
+};
 
 /// Sample pictures on a page.
 const SAMPLES: usize = 12;
@@ -36,6 +40,29 @@ pub struct Known {
     pub samples: Vec<Sample>,
     /// When the run ended.
     pub ended: Option<SystemTime>,
+    /// Whose figures these are.
+    identity: Identity,
+}
+
+/// What `metrics.json` and a model's card both say, so that one can be known as the other's.
+#[derive(Default, PartialEq, Deserialize)]
+struct Identity {
+    model: String,
+    data: String,
+    /// Files of earlier versions do not say it.
+    fingerprint: Option<String>,
+    temperature: f32,
+    validation: Option<Scores>,
+    test: Option<Scores>,
+}
+
+impl Identity {
+    fn is_of(&self, card: &ModelCard) -> bool {
+        let ModelCard { model, data, fingerprint, temperature, validation, test, .. } = card;
+        self.fingerprint.as_ref().is_none_or(|own| own == fingerprint)
+            && (&self.model, &self.data, self.temperature) == (model, data, *temperature)
+            && (&self.validation, &self.test) == (validation, test)
+    }
 }
 
 /// The part of `metrics.json` that the page shows.
@@ -43,7 +70,8 @@ pub struct Known {
 pub struct Measured {
     /// By label.
     pub classes: Vec<ClassFigures>,
-    /// `[true class][predicted class]`.
+    /// `[true class][predicted class]`; empty where classes do not exclude each other.
+    #[serde(default)]
     pub confusion: Vec<Vec<usize>>,
 }
 
@@ -88,8 +116,6 @@ pub struct Accuracy<'m> {
     pub test: bool,
     /// Its figures.
     pub scores: &'m Scores,
-    /// The share of right answers and its 95 % interval, where classes exclude each other.
-    pub right: Option<(f64, [f64; 2])>,
 }
 
 /// The accuracy on test, or else on validation.
@@ -97,28 +123,18 @@ pub fn accuracy(model: &ModelView) -> Option<Accuracy<'_>> {
     let card = model.card();
     let test = card.test.as_ref().filter(|scores| scores.images > 0);
     let scores = test.or(card.validation.as_ref()).filter(|scores| scores.images > 0)?;
-    let right = scores.top1.map(|share| (share, wilson(share, scores.images)));
-    Some(Accuracy { test: test.is_some(), scores, right })
+    Some(Accuracy { test: test.is_some(), scores })
 }
 
-/// 95 % interval of a share (Wilson 1927), as the report gives it.
-fn wilson(share: f64, images: usize) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    let count = images as f64;
-    let middle = share + Z * Z / (2.0 * count);
-    let reach = Z * (share * (1.0 - share) / count + Z * Z / (4.0 * count * count)).sqrt();
-    let scale = 1.0 + Z * Z / count;
-    [((middle - reach) / scale).max(0.0), ((middle + reach) / scale).min(1.0)]
-}
-
-/// What the folder of a model's run tells; read once for each run that ends there.
+/// What the folder of a model's run tells; read once for each run that ends there. Nothing where the folder's model was
+/// replaced by another's: figures and pictures are those of the one that was trained there.
 pub async fn of(model: &ModelView) -> Arc<Known> {
     let Some(folder) = model.run_folder().map(Path::to_path_buf) else { return Arc::default() };
-    let classes = model.card().classes.len();
-    tokio::task::spawn_blocking(move || kept(&folder, classes)).await.unwrap_or_default()
+    let known = tokio::task::spawn_blocking(move || kept(&folder)).await.unwrap_or_default();
+    if known.identity.is_of(model.card()) { known } else { Arc::default() }
 }
 
-fn kept(folder: &Path, classes: usize) -> Arc<Known> {
+fn kept(folder: &Path) -> Arc<Known> {
     type Kept = HashMap<PathBuf, (Option<SystemTime>, Arc<Known>)>;
     static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
     let ended = fs::metadata(folder.join("metrics.json")).and_then(|file| file.modified()).ok();
@@ -126,28 +142,29 @@ fn kept(folder: &Path, classes: usize) -> Arc<Known> {
     match kept.get(folder) {
         Some((then, known)) if *then == ended => known.clone(),
         _ => {
-            let known = Arc::new(read(folder, ended, classes));
+            let known = Arc::new(read(folder, ended));
             kept.insert(folder.to_path_buf(), (ended, known.clone()));
             known
         }
     }
 }
 
-fn read(folder: &Path, ended: Option<SystemTime>, classes: usize) -> Known {
+fn read(folder: &Path, ended: Option<SystemTime>) -> Known {
     #[derive(Deserialize)]
     struct Metrics {
+        #[serde(flatten)]
+        identity: Identity,
         measured: Option<Measured>,
     }
     let text = fs::read(folder.join("metrics.json")).unwrap_or_default();
-    let measured = serde_json::from_slice::<Metrics>(&text).ok().and_then(|metrics| metrics.measured);
-    // A folder whose model was replaced by another's tells nothing of it.
-    let fits = |measured: &Measured| {
-        measured.classes.len() == classes
-            && measured.confusion.len() == classes
-            && measured.confusion.iter().all(|row| row.len() == classes)
+    let Ok(Metrics { identity, measured }) = serde_json::from_slice(&text) else { return Known::default() };
+    let is_whole = |measured: &Measured| {
+        let classes = measured.classes.len();
+        measured.confusion.is_empty()
+            || measured.confusion.len() == classes && measured.confusion.iter().all(|row| row.len() == classes)
     };
     let drawing = fs::read_to_string(folder.join("batch.svg")).unwrap_or_default();
-    Known { measured: measured.filter(fits), samples: samples(&drawing), ended }
+    Known { measured: measured.filter(is_whole), samples: samples(&drawing), ended, identity }
 }
 
 /// The pictures of a report's drawing: each is an `image` element with a PNG and the class as its title.
@@ -157,7 +174,7 @@ fn samples(drawing: &str) -> Vec<Sample> {
         let between = |from: &str, to: &str| Some(element.split_once(from)?.1.split_once(to)?.0);
         let (Some(png), Some(title)) = (between("base64,", "\""), between("<title>", "</title>")) else { continue };
         let class = plain(title);
-        let Some(image) = STANDARD.decode(png).ok().and_then(|bytes| decode(&bytes, 3).ok()) else { continue };
+        let Some(image) = BASE64_STANDARD.decode(png).ok().and_then(|bytes| decode(&bytes, 3).ok()) else { continue };
         let earlier = found.iter().filter(|(_, sample)| sample.class == class).count();
         let small = image.shape.height.max(image.shape.width) <= SAMPLE_SIDE;
         let image = if small { image } else { reduced(&image, SAMPLE_SIDE) };
@@ -166,21 +183,6 @@ fn samples(drawing: &str) -> Vec<Sample> {
     // Each class once, then each a second time.
     found.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.class.cmp(&b.1.class)));
     found.into_iter().take(SAMPLES).map(|(_, sample)| sample).collect()
-}
-
-/// A picture whose longer side is no longer than this.
-pub fn reduced(image: &Image, longest: usize) -> Image {
-    let side = image.shape.height.max(image.shape.width);
-    if side <= longest {
-        return image.clone();
-    }
-    let scaled = |length: usize| (length * longest / side).max(1);
-    resize(image, scaled(image.shape.height), scaled(image.shape.width), Fit::Stretch)
-}
-
-/// A picture as an address that holds it.
-pub fn address(image: &Image) -> String {
-    format!("data:image/png;base64,{}", STANDARD.encode(encode_png(image)))
 }
 
 /// A text of a drawing, as it was before it was escaped.
@@ -269,15 +271,5 @@ mod tests {
         let bright = strokes(&samples(&drawing(&[("1", picture(250, 10))])), None);
         assert!(!bright.light_on_dark);
         assert!(!strokes(&[], Some(200.0)).light_on_dark && strokes(&[], Some(30.0)).light_on_dark);
-    }
-
-    #[test]
-    fn the_interval_is_the_reports() {
-        let mut logits = vec![0.0; 200];
-        (0..100).for_each(|image| logits[2 * image + usize::from(image < 10)] = 1.0);
-        let evaluation = percept::evaluate::Evaluation::new(&logits, &[0; 100], 2, 1.0);
-        let [low, high] = wilson(evaluation.scores.top1.unwrap(), evaluation.scores.images);
-        let [expected_low, expected_high] = evaluation.top1_interval.unwrap();
-        assert!((low - expected_low).abs() < 1e-9 && (high - expected_high).abs() < 1e-9);
     }
 }

@@ -13,8 +13,8 @@ mod words;
 
 use axum::{
     Router,
-    extract::{Path, Query, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, Path, Query, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -56,6 +56,15 @@ struct Wishes {
     language: Option<String>,
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Wishes {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let wishes = Query::<Self>::from_request_parts(parts, state).await;
+        wishes.map(|Query(wishes)| wishes).map_err(|_| not_found(&parts.headers))
+    }
+}
+
 impl Wishes {
     /// The page that recognises, with the model that is wished for. It tells nothing that the reader has not said.
     fn start_address(&self) -> String {
@@ -63,7 +72,7 @@ impl Wishes {
     }
 }
 
-async fn show_start(State(state): State<AppState>, Query(wishes): Query<Wishes>, headers: HeaderMap) -> Response {
+async fn show_start(State(state): State<AppState>, wishes: Wishes, headers: HeaderMap) -> Response {
     let address = wishes.start_address();
     if let Some(language) = wishes.language.as_deref().and_then(Language::from_tag) {
         return switched(language, &address);
@@ -78,10 +87,11 @@ async fn show_start(State(state): State<AppState>, Query(wishes): Query<Wishes>,
 
 async fn show_about(
     State(state): State<AppState>,
-    Path(name): Path<String>,
-    Query(wishes): Query<Wishes>,
+    name: Result<Path<String>, PathRejection>,
+    wishes: Wishes,
     headers: HeaderMap,
 ) -> Response {
+    let Ok(Path(name)) = name else { return not_found(&headers) };
     let address = about_address(&name);
     if let Some(language) = wishes.language.as_deref().and_then(Language::from_tag) {
         return switched(language, &address);
@@ -180,8 +190,9 @@ fn page(status: StatusCode, page: Page) -> Response {
     (status, headers, document(page).into_string()).into_response()
 }
 
-async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    let Some((_, kind, content)) = ASSETS.iter().find(|(name, ..)| *name == file) else {
+async fn asset(file: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    let named = |name: &str| file.as_ref().is_ok_and(|Path(file)| name == file);
+    let Some((_, kind, content)) = ASSETS.iter().find(|(name, ..)| named(name)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     // The browser asks each time, so that a newer program never meets an older page; unchanged ones are not sent again.

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::{
     answers::{self, Answered},
-    known::{self, Drawn, Known},
+    known::{self, Accuracy, Drawn, Known},
     layout::{percent, start_address, thousands},
     words::{Words, fill, list},
 };
@@ -89,9 +89,9 @@ fn lead(model: &ModelView, words: &Words) -> Markup {
     };
     html! {
         (tells)
-        @if let Some((accuracy, (share, _))) = known::accuracy(model).and_then(|found| { let right = found.right?; Some((found, right)) }) {
-            @let split = if accuracy.test { words.test } else { words.validation };
-            @let images = thousands(accuracy.scores.images as u64);
+        @if let Some((Accuracy { test, scores }, share)) = known::accuracy(model).and_then(|found| { let share = found.scores.top1?; Some((found, share)) }) {
+            @let split = if test { words.test } else { words.validation };
+            @let images = thousands(scores.images as u64);
             (fill(words.was_right, &[("percent", &percent(share)), ("images", &images), ("split", &split)]))
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::HeaderMap,
     response::Response,
 };
@@ -15,17 +15,14 @@ use super::{
 };
 use crate::{
     AppState,
+    admission::Admission,
     failure::Failure,
     predict::refused,
-    recognise::{Admission, Recognised, recognise},
+    recognise::{Recognised, Show, recognise},
     upload::{Upload, refuse},
 };
 
-pub(crate) async fn infer(
-    State(state): State<AppState>,
-    Path(which): Path<Which>,
-    request: Request,
-) -> Result<Response, Failure> {
+pub(crate) async fn infer(State(state): State<AppState>, which: Which, request: Request) -> Result<Response, Failure> {
     let begin = Instant::now();
     let checked = state.slot(Some(&which.name)).and_then(|slot| {
         let loaded = slot.current();
@@ -36,8 +33,8 @@ pub(crate) async fn infer(
         Ok(checked) => checked,
         Err(failure) => return Err(refuse(request, failure).await),
     };
-    let outcome = async {
-        if let Err(failure) = Admission::is_possible(slot, &state) {
+    let outcomes = async {
+        if let Err(failure) = Admission::is_possible(slot) {
             return Err(refuse(request, failure).await);
         }
         let upload = Upload::read(request, &state).await?;
@@ -45,25 +42,20 @@ pub(crate) async fn infer(
         let has_unknown = loaded.saved.known.is_some();
         let bounds = Bounds { pictures: limits.pictures, pixels: limits.pixels, has_unknown };
         let request::Request { id, pictures, outputs } = request::parse(&upload.bytes, head, bounds)?;
-        let several = pictures.len() > 1;
-        let outcomes = recognise(&state, slot, &loaded, pictures, false).await?;
-        let named = |(at, outcome): (usize, Result<Recognised, _>)| {
-            outcome.map_err(|unreadable| {
-                let failure = refused(&unreadable);
-                let error = if several { format!("picture {at}: {}", failure.error) } else { failure.error };
-                Failure { error, ..failure }
-            })
-        };
-        let recognised: Vec<_> = outcomes.into_iter().enumerate().map(named).collect::<Result<_, _>>()?;
-        loaded.statistics.succeeded(begin.elapsed(), &recognised);
-        let rows: Vec<_> = recognised.into_iter().map(|recognised| recognised.row).collect();
-        Ok(answer::write(&slot.name, &loaded, id.as_deref(), &outputs, &rows))
+        let outcomes = recognise(&state, slot, &loaded, pictures, Show::Nothing).await?;
+        Ok((id, outputs, outcomes))
     };
-    let outcome = outcome.await;
-    if outcome.is_err() {
-        loaded.statistics.failed(begin.elapsed());
-    }
-    outcome
+    let (id, outputs, outcomes) = outcomes.await.inspect_err(|_| loaded.statistics.failed(begin.elapsed()))?;
+    let several = outcomes.len() > 1;
+    let named = |(at, outcome): (usize, Result<Recognised, _>)| {
+        outcome.map(|recognised| recognised.row).map_err(|unreadable| {
+            let failure = refused(&unreadable);
+            let error = if several { format!("picture {at}: {}", failure.error) } else { failure.error };
+            Failure { error, ..failure }
+        })
+    };
+    let rows: Vec<_> = outcomes.into_iter().enumerate().map(named).collect::<Result<_, _>>()?;
+    Ok(answer::write(&slot.name, &loaded, id.as_deref(), &outputs, &rows))
 }
 
 fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {

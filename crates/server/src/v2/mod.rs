@@ -9,8 +9,8 @@ mod tensor;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, State, rejection::PathRejection},
+    http::{StatusCode, request::Parts},
     routing::{get, post},
 };
 use serde::Deserialize;
@@ -48,11 +48,23 @@ pub(crate) fn router() -> Router<AppState> {
     router
 }
 
-/// A model's name, and its version where that is asked for.
+/// A model's name, and its version where that is asked for, from the path.
 #[derive(Deserialize)]
 pub(crate) struct Which {
     name: String,
     version: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Which {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = Path::<Self>::from_request_parts(parts, state).await;
+        let broken = |rejection: PathRejection| {
+            Failure::bad_request(rejection.body_text(), "POST /v2/repository/index lists the models")
+        };
+        path.map(|Path(which)| which).map_err(broken)
+    }
 }
 
 impl Which {
@@ -73,16 +85,16 @@ async fn ready(State(state): State<AppState>) -> StatusCode {
 }
 
 async fn server() -> Json<Value> {
-    let extensions = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"];
+    let extensions = ["binary_tensor_data", "classification", "model_configuration", "statistics"];
     Json(json!({"name": "percept", "version": env!("CARGO_PKG_VERSION"), "extensions": extensions}))
 }
 
-async fn model_ready(State(state): State<AppState>, Path(which): Path<Which>) -> Result<StatusCode, Failure> {
+async fn model_ready(State(state): State<AppState>, which: Which) -> Result<StatusCode, Failure> {
     which.check(&state.slot(Some(&which.name))?.current())?;
     Ok(ready(State(state)).await)
 }
 
-async fn metadata(State(state): State<AppState>, Path(which): Path<Which>) -> Result<Json<Value>, Failure> {
+async fn metadata(State(state): State<AppState>, which: Which) -> Result<Json<Value>, Failure> {
     let loaded = state.slot(Some(&which.name))?.current();
     which.check(&loaded)?;
     let input = loaded.card.architecture.input;
@@ -101,7 +113,7 @@ async fn metadata(State(state): State<AppState>, Path(which): Path<Which>) -> Re
 }
 
 /// Triton's own description, which its tools ask for.
-async fn configuration(State(state): State<AppState>, Path(which): Path<Which>) -> Result<Json<Value>, Failure> {
+async fn configuration(State(state): State<AppState>, which: Which) -> Result<Json<Value>, Failure> {
     let loaded = state.slot(Some(&which.name))?.current();
     which.check(&loaded)?;
     let input = loaded.card.architecture.input;

@@ -6,10 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,7 +15,7 @@ use crate::{
     AppState,
     failure::Failure,
     model::{Loaded, Slot},
-    recognise::Recognised,
+    recognise::{Recognised, Unreadable},
 };
 
 /// How often something happened, and how long it took in all.
@@ -57,21 +54,26 @@ impl Statistics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request was answered.
-    pub fn succeeded(&self, time: Duration, recognised: &[Recognised]) {
+    /// A request was answered, through whichever API: with success if each of its pictures was recognised.
+    pub fn answered(&self, time: Duration, outcomes: &[Result<Recognised, Unreadable>]) {
         let last = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let longest = |of: fn(&Recognised) -> Duration| recognised.iter().map(of).max().unwrap_or_default();
+        let recognised = || outcomes.iter().flatten();
+        let longest = |of: fn(&Recognised) -> Duration| recognised().map(of).max().unwrap_or_default();
+        let count = recognised().count();
         let mut tallies = self.lock();
+        tallies.pictures += count as u64;
+        if count < outcomes.len() {
+            return tallies.fail.add(time);
+        }
         tallies.last = last;
         tallies.success.add(time);
         // Of a request's pictures, which go side by side, the slowest.
         tallies.prepare.add(longest(|one| one.prepared));
         tallies.queue.add(longest(|one| one.row.waited));
         tallies.compute.add(longest(|one| one.row.computed));
-        tallies.pictures += recognised.len() as u64;
     }
 
-    /// A request was not.
+    /// A request was refused.
     pub fn failed(&self, time: Duration) {
         self.lock().fail.add(time);
     }
@@ -106,7 +108,7 @@ fn describe(slot: &Slot, loaded: &Loaded) -> Value {
     })
 }
 
-pub(crate) async fn one(State(state): State<AppState>, Path(which): Path<Which>) -> Result<Json<Value>, Failure> {
+pub(crate) async fn one(State(state): State<AppState>, which: Which) -> Result<Json<Value>, Failure> {
     let slot = state.slot(Some(&which.name))?;
     let loaded = slot.current();
     which.check(&loaded)?;

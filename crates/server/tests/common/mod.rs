@@ -41,8 +41,45 @@ pub fn train_digits(run: &Path, steps: u64) {
     train(&options, &Place::New(Some(run.into())), Instant::now(), &stop, &|_| {}).expect("trains");
 }
 
+/// A run on pictures in colour of 32x32 pixels: warm ones and cold ones.
+pub fn train_colours(folder: &Path) -> PathBuf {
+    for (class, warm) in [("warm", true), ("cold", false)] {
+        let images = folder.join("colours").join(class);
+        std::fs::create_dir_all(&images).expect("creates");
+        for seed in 0..20 {
+            std::fs::write(images.join(format!("{seed}.png")), colour(warm, seed)).expect("writes");
+        }
+    }
+    train_on(&folder.join("colours"), folder, &[])
+}
+
+/// A run of few steps on some data.
+pub fn train_on(data: &Path, folder: &Path, change: &[fn(&mut TrainOptions)]) -> PathBuf {
+    let run = folder.join("run");
+    let mut options =
+        TrainOptions { data: data.to_str().expect("text").into(), steps: Some(20), ..TrainOptions::default() };
+    options.model = Some("softmax".into());
+    options.from_scratch = true;
+    options.cache_dir = Some(folder.join("cache"));
+    change.iter().for_each(|change| change(&mut options));
+    train(&options, &Place::New(Some(run.clone())), Instant::now(), &AtomicBool::new(false), &|_| {}).expect("trains");
+    run
+}
+
+/// A picture of 32x32 pixels in a warm or a cold colour, as a PNG file.
+pub fn colour(warm: bool, seed: u64) -> Vec<u8> {
+    let shape = ImageShape { height: 32, width: 32, channels: 3 };
+    let noise = |at: usize| (at as u64 * 31 + seed * 17) % 60;
+    let level = |at: usize| if (at % 3 == 0) == warm { 180 } else { 40 };
+    encode_png(&Image { shape, pixels: (0..shape.len()).map(|at| level(at) + noise(at) as u8).collect() })
+}
+
+pub fn source(name: &str, path: &Path) -> ModelSource {
+    ModelSource { name: name.into(), origin: Origin::Path(path.into()) }
+}
+
 pub fn config() -> ServerConfig {
-    ServerConfig::new(vec![ModelSource { name: "digits".into(), origin: Origin::Path(run().into()) }])
+    ServerConfig::new(vec![source("digits", run())])
 }
 
 pub fn server() -> Router {
