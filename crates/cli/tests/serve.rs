@@ -5,104 +5,20 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread::{self, sleep},
     time::{Duration, Instant},
 };
 
-use common::{command, percept, picture, refused, stdout};
+use common::{
+    picture, refused,
+    server::{Server, ask, train},
+};
 use tempfile::TempDir;
-
-/// A server on a free port, ended with the test.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let arguments = [&["serve"], arguments, &["--address", "127.0.0.1:0", "--log-level", "warn"]].concat();
-        let mut process = command(folder, &arguments).stderr(Stdio::piped()).spawn().expect("starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines();
-        let line =
-            lines.by_ref().find_map(|line| line.ok().filter(|line| line.starts_with("ready on "))).expect("gets ready");
-        // Whatever it says later must not fill the pipe.
-        thread::spawn(move || lines.for_each(|line| eprintln!("{}", line.unwrap_or_default())));
-        let address = line.rsplit("//").next().expect("an address").to_string();
-        Self { process, address }
-    }
-
-    fn connect(&self) -> BufReader<TcpStream> {
-        let stream = TcpStream::connect(&self.address).expect("connects");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("sets");
-        BufReader::new(stream)
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let mut connection = self.connect();
-        ask(&mut connection, "GET", path, b"").expect("answers")
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
-    /// How it ended.
-    fn wait(mut self) -> Option<i32> {
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(60) {
-            if let Some(status) = self.process.try_wait().expect("waits") {
-                return status.code();
-            }
-            sleep(Duration::from_millis(10));
-        }
-        panic!("it does not end");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-/// One request on a connection that is kept. Nothing if the connection was closed before the answer began.
-fn ask(connection: &mut BufReader<TcpStream>, method: &str, path: &str, body: &[u8]) -> Option<(u16, String)> {
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-    connection.get_mut().write_all(&[head.as_bytes(), body].concat()).ok()?;
-    let (mut status, mut length, mut line) = (0, 0, String::new());
-    loop {
-        line.clear();
-        // Closed between two requests; one that breaks off within an answer fails below.
-        if connection.read_line(&mut line).ok()? == 0 {
-            assert_eq!(status, 0, "an answer broke off");
-            return None;
-        }
-        let text = line.trim_end().to_ascii_lowercase();
-        if let Some(rest) = text.strip_prefix("http/1.1 ") {
-            status = rest[..3].parse().expect("a status");
-        } else if let Some(rest) = text.strip_prefix("content-length: ") {
-            length = rest.parse().expect("a length");
-        } else if text.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).expect("a whole answer");
-    Some((status, String::from_utf8_lossy(&body).into_owned()))
-}
-
-fn train(folder: &Path, out: &str, seed: &str) -> PathBuf {
-    let arguments = ["train", "digits", "--model", "softmax", "--steps", "20", "--seed", seed, "--out", out];
-    stdout(&percept(folder, &arguments));
-    folder.join(out)
-}
 
 #[test]
 fn a_model_replaced_under_load_and_the_end_lose_no_request() {
@@ -111,7 +27,8 @@ fn a_model_replaced_under_load_and_the_end_lose_no_request() {
     let run = train(folder, "run", "1");
     let other = train(folder, "other", "2");
     let image = fs::read(picture(&folder.join("a.png"), 8, |y, x| (y * 30 + x) as u8)).expect("reads");
-    let server = Server::start(folder, &["run", "--drain-delay", "300ms"]);
+    // Longer than any test: the second signal ends it.
+    let server = Server::start(folder, &["run", "--drain-delay", "1h"]);
     // Of a whole measurement: PERCEPT_TEST_REQUESTS=10000.
     let requests = std::env::var("PERCEPT_TEST_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1200);
     let (answered, ending) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -159,8 +76,13 @@ fn a_model_replaced_under_load_and_the_end_lose_no_request() {
         wait_for(requests);
         ending.store(true, Ordering::Release);
         server.signal("TERM");
-        sleep(Duration::from_millis(150));
-        assert_eq!(server.get("/v2/health/ready").0, 503, "readiness drops first");
+        let begin = Instant::now();
+        while server.get("/v2/health/ready").0 != 503 {
+            assert!(begin.elapsed() < Duration::from_secs(60), "readiness does not drop");
+        }
+        // Requests are taken all the same.
+        wait_for(answered.load(Ordering::Relaxed) + 20);
+        server.signal("TERM");
         clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
     });
     assert_eq!(server.wait(), Some(0));

@@ -129,10 +129,9 @@ async fn encoded_pictures_and_pixels_of_any_size() {
 
 /// Pictures of all batches.
 fn executed(statistics: &Value) -> u64 {
-    let batches = statistics["batch_stats"].as_array().unwrap();
-    let pictures =
-        |batch: &Value| batch["batch_size"].as_u64().unwrap() * batch["compute_infer"]["count"].as_u64().unwrap();
-    batches.iter().map(pictures).sum()
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let pictures = |batch: &Value| number(&batch["batch_size"]) * number(&batch["compute_infer"]["count"]);
+    statistics["batch_stats"].as_array().expect("batches").iter().map(pictures).sum()
 }
 
 #[tokio::test]

@@ -88,6 +88,9 @@ struct LimitArguments {
     /// Largest picture, in millions of pixels
     #[arg(long, value_name = "MEGAPIXELS", default_value_t = Limits::default().pixels / 1_000_000)]
     max_pixels: u64,
+    /// Most that --collect keeps, in MiB; a small picture counts as 64 KiB
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().collected >> 20)]
+    max_collected: u64,
     /// Longest time for a body to arrive, and then for an answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -140,6 +143,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         body,
         memory: default.memory.max(body),
         pixels: limits.max_pixels.saturating_mul(1_000_000),
+        collected: limits.max_collected.saturating_mul(1 << 20),
         timeout: limits.timeout,
         drain_delay: limits.drain_delay,
         ..default
@@ -149,8 +153,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     config.collect = collect;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let format = log.log_format;
     let log = start_log(
-        match log.log_format {
+        match format {
             Format::Text => LogFormat::Text,
             Format::Json => LogFormat::Json,
         },
@@ -160,7 +165,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
             Level::Info => LogLevel::Info,
         },
     );
-    let outcome = serve(config, |address| progress.line(&format!("ready on {scheme}://{address}")));
+    let outcome = serve(config, |address| match format {
+        Format::Text => progress.line(&format!("ready on {scheme}://{address}")),
+        // A line for programs, as all others are.
+        Format::Json => log.ready(&format!("{scheme}://{address}")),
+    });
     drop(log);
     outcome.map_err(|error| match error {
         percept_server::StartError::Model(error) => error.into(),

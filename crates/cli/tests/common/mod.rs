@@ -1,6 +1,9 @@
 //! Runs `percept` as a user does, in a folder of the test's own and without the network.
 #![allow(dead_code, reason = "every test file uses a part")]
 
+#[cfg(unix)]
+pub mod server;
+
 use std::{
     fs,
     path::{Path, PathBuf},

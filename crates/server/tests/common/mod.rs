@@ -70,7 +70,7 @@ pub fn train_on(data: &Path, folder: &Path, change: &[fn(&mut TrainOptions)]) ->
 pub fn colour(warm: bool, seed: u64) -> Vec<u8> {
     let shape = ImageShape { height: 32, width: 32, channels: 3 };
     let noise = |at: usize| (at as u64 * 31 + seed * 17) % 60;
-    let level = |at: usize| if (at % 3 == 0) == warm { 180 } else { 40 };
+    let level = |at: usize| if at.is_multiple_of(3) == warm { 180 } else { 40 };
     encode_png(&Image { shape, pixels: (0..shape.len()).map(|at| level(at) + noise(at) as u8).collect() })
 }
 
