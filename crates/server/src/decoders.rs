@@ -37,7 +37,7 @@ impl Decoders {
     }
 
     /// Runs this after what came before it has begun, unless nobody waits for it by then. Its result never comes if it
-    /// panics. What it holds is let go of when it has ended, though nobody may wait any longer.
+    /// panics. What it holds is let go of when it has ended, and not before, though nobody may wait any longer.
     pub fn run<T: Send + 'static>(
         &self,
         held: impl Send + 'static,
@@ -46,9 +46,12 @@ impl Decoders {
         let (send, receive) = oneshot::channel();
         let job = log::carry(job);
         self.0.push(Box::new(move || {
-            let _held = held;
+            // A panic lets go of it, too, before whoever waits is told.
+            let held = held;
             if !send.is_closed() {
-                _ = send.send(job());
+                let result = job();
+                drop(held);
+                _ = send.send(result);
             }
         }));
         receive
@@ -84,9 +87,10 @@ mod tests {
             .collect();
         let done: Vec<Option<i32>> = results.into_iter().map(|result| result.blocking_recv().ok()).collect();
         assert_eq!(done, (0..20).map(|number| (number % 5 != 0).then_some(number)).collect::<Vec<_>>());
-        drop(decoders);
-        while Arc::strong_count(&held) > 1 {
-            thread::yield_now();
+        for number in 0..100 {
+            let result = decoders.run(held.clone(), move || assert!(number % 2 == 0, "a job that panics"));
+            assert_eq!(result.blocking_recv().is_ok(), number % 2 == 0);
+            assert_eq!(Arc::strong_count(&held), 1, "it is free again before anybody is told");
         }
     }
 }

@@ -40,14 +40,20 @@ pub fn content(models: &[ModelView], model: &ModelView, known: &Known, words: &'
             h2 id="accuracy" { (words.accuracy) }
             @if let Some(Accuracy { test, scores }) = &accuracy {
                 @let (share, [low, high]) = (scores.headline(), scores.interval());
+                // What was drawn again and again without a mistake says nothing of how far it may be off.
+                @let says_nothing = scores.several.is_some() && scores.noise() == 0.0;
                 @let sentence = match (&scores.several, test) {
                     (Some(_), _) => words.mean_precision,
                     (None, true) => words.accuracy_test,
                     (None, false) => words.accuracy_validation,
                 };
                 p.headline { (percent(share)) }
-                div.interval aria-hidden="true" { (interval_drawing(share, low, high)) }
-                p { (fill(sentence, &[("images", &thousands(scores.images as u64)), ("split", &split), ("low", &percent(low)), ("high", &percent(high))])) }
+                @if !says_nothing { div.interval aria-hidden="true" { (interval_drawing(share, low, high)) } }
+                p { (fill(sentence, &[("images", &thousands(scores.images as u64)), ("split", &split), ("low", &percent(low)), ("high", &percent(high))]))
+                    @if scores.several.is_some() && !says_nothing {
+                        (fill(words.mean_precision_interval, &[("low", &percent(low)), ("high", &percent(high))]))
+                    }
+                }
             } @else {
                 p { (words.no_accuracy) }
             }

@@ -117,6 +117,17 @@ test("several pictures at once are answered one by one, and a bad one spoils no 
   assert.equal(await page.locator(".answers").isVisible(), false);
 });
 
+test("a model of several labels is told of, with figures by class", async (t) => {
+  const page = await open(t, several);
+  await page.getByRole("link", { name: "About the model" }).click();
+  await page.locator("#card").waitFor();
+  assert.ok(await page.getByText(/^Mean average precision on \d+ test pictures/).isVisible());
+  assert.equal(await page.locator(".matrix").count(), 0);
+  assert.equal(await page.locator("table tbody tr").count(), 2);
+  await assertAccessible(page, "a model of several labels");
+  await shoot(page, "about-several", { fullPage: true });
+});
+
 test("a picture may show several classes, or none", async (t) => {
   const page = await open(t, several);
   await page.setInputFiles("#file", ["both.png", "neither.png"].map(picture));
@@ -166,6 +177,7 @@ test("what spoke for the answer is shown when asked for, and hidden again", asyn
   assert.equal(await why.getAttribute("aria-pressed"), "true");
   assert.ok(await page.getByText("Bright is what spoke for this answer.").isVisible());
   await assertAccessible(page, "an explanation");
+  await shoot(page, "explained");
   await why.click();
   assert.equal(await overlay.isVisible(), false);
 });
@@ -269,6 +281,7 @@ test("the browser's language is spoken, a switch is remembered, and answers stay
   await page.setInputFiles("#file", picture("first.png"));
   await answered(page, 1);
   await assertAccessible(page, "Chinese");
+  await shoot(page, "chinese", { fullPage: true });
   await page.getByRole("link", { name: "English" }).click();
   await page.waitForFunction(() => document.documentElement.lang === "en");
   assert.equal(await page.locator("h1").innerText(), "What does the picture show?");
@@ -288,6 +301,7 @@ test("a wrong answer is corrected and the picture kept under the right name", as
   const correct = async (fill) => {
     await page.getByRole("button", { name: "Wrong?" }).click();
     await assertAccessible(page, "a correction");
+    await shoot(page, "correction");
     await fill();
     await page.getByRole("button", { name: "Keep the picture" }).click();
   };
@@ -336,6 +350,8 @@ test("another model answers on the same pictures", async (t) => {
 test("the page works by keyboard alone", async (t) => {
   const page = await open(t, photos);
   const focused = () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.id);
+  // The browser is told of it long before a key opens the dialog: told at the same moment, it may open its own.
+  const chooser = new Promise((opened) => page.once("filechooser", opened));
   await page.keyboard.press("Tab");
   assert.equal(await focused(), "Skip to the content");
   await page.keyboard.press("Enter");
@@ -346,14 +362,15 @@ test("the page works by keyboard alone", async (t) => {
     if (reached.at(-1) === "file") break;
   }
   assert.equal(reached.at(-1), "file", reached.join(", "));
-  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Space")]);
-  await chooser.setFiles(picture("first.png"));
+  await page.keyboard.press("Space");
+  await (await chooser).setFiles(picture("first.png"));
   await answered(page, 1);
   let here = "";
   for (let step = 0; step < 8 && here !== "Show why"; step++) {
     await page.keyboard.press("Tab");
     here = await focused();
   }
+  assert.equal(here, "Show why");
   await page.keyboard.press("Space");
   await page.locator(".overlay").waitFor();
 });
@@ -381,6 +398,7 @@ test("the model is told of: accuracy, confusion, samples, card", async (t) => {
   assert.ok(await page.getByText("8 × 8, grey").isVisible());
   assert.match(await page.locator(".facts").innerText(), /Trained\n20\d\d-\d\d-\d\d/);
   await assertAccessible(page, "the model");
+  await shoot(page, "about", { fullPage: true });
   await page.goBack();
   await page.locator(".zone").waitFor();
 });
@@ -397,6 +415,7 @@ test("a server with a token tells nothing without it", async (t) => {
   const page = await open(t, locked, { expected: ["status of 401"] });
   assert.equal(await page.getByText("first").count(), 0);
   await assertAccessible(page, "the lock");
+  await shoot(page, "lock");
   const field = page.getByLabel("Token");
   await field.fill("guess");
   await page.getByRole("button", { name: "Continue" }).click();
@@ -433,9 +452,11 @@ test("a phone shows it all without scrolling sideways, by day and by night", asy
       const sideways = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.equal(await sideways(), 0);
       await assertAccessible(page, `${name} on a phone, ${colorScheme}`);
+      await shoot(page, `phone-${name}-${colorScheme}`, { fullPage: true });
       await page.goto(await page.getByRole("link", { name: "About the model" }).getAttribute("href").then((path) => new URL(path, address).href));
       assert.equal(await sideways(), 0);
       await assertAccessible(page, `about ${name} on a phone, ${colorScheme}`);
+      await shoot(page, `phone-about-${name}-${colorScheme}`, { fullPage: true });
     }
   }
 });
@@ -445,6 +466,7 @@ test("a server that ends is told of in plain words", async (t) => {
   await page.route("**/predict*", (route) => route.abort());
   await page.setInputFiles("#file", picture("first.png"));
   await page.locator(".problem").getByText("The server cannot be reached.").waitFor();
+  await shoot(page, "unreachable");
   await page.unroute("**/predict*");
   await page.getByRole("button", { name: "Try again" }).click();
   await page.waitForFunction(() => document.querySelector(".answers .verdict .name")?.textContent === "first");
