@@ -181,6 +181,33 @@ fn an_extension_in_two_sittings_is_one_in_one() {
 }
 
 #[test]
+fn a_second_stage_that_ruins_the_model_gives_back_the_first() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    digits(&folder.join("old"), &OLD[..4]);
+    digits(&folder.join("new"), &["4"]);
+    train(folder, &["old", "--model", "cnn-small", "--epochs", "6", "--out", "run"]);
+    let (first, _) = train(folder, &["new", "--extend", "run", "--stage", "1", "--out", "first"]);
+    let ruin = ["--stage", "2", "--learning-rate", "20", "--schedule", "constant", "--epochs", "6"];
+    let (figures, notes) = train(folder, &[&["new", "--extend", "run", "--out", "ruined"], &ruin[..]].concat());
+    let table = fs::read_to_string(folder.join("ruined/results.csv")).expect("a table");
+    let figure = |row: &str| row.split(',').nth(5).and_then(|cell| cell.parse::<f64>().ok()).expect("an accuracy");
+    let rows: Vec<f64> = table.lines().skip(1).map(figure).collect();
+    assert!(rows[1..].iter().all(|&row| row < rows[0]), "every epoch is worse than stage 1: {rows:?}");
+    assert_eq!(figures["validation"], first["validation"]);
+    assert_eq!(figures["test"], first["test"]);
+    // Half of the epochs without anything better end it.
+    assert!(notes.contains("note: validation did not improve in 3 evaluations: stopping"), "{notes}");
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    // A time that stage 1 uses up ends with it, too.
+    let timed = ["new", "--extend", "run", "--stage", "2", "--time", "300ms", "--out", "timed"];
+    let (figures, notes) = train(folder, &timed);
+    assert!(notes.contains("is over after stage 1, whose classifier is the result"), "{notes}");
+    assert_eq!(figures["steps"], 0);
+    assert!(model(folder, "timed") == model(folder, "first"));
+}
+
+#[test]
 fn what_contradicts_the_model_is_named() {
     let folder = TempDir::new().expect("a folder");
     let folder = folder.path();

@@ -298,6 +298,11 @@ impl TrainOptions {
         // Stage 1, which stage 2 has to better, knows no smoothing: their losses are to be compared.
         let goes_on = self.extend.is_some() && facts.pretrained.is_none();
         let smoothing = if goes_on { 0.0 } else { base.label_smoothing };
+        // Settings of a training from nothing say 0.
+        let stage = match facts.pretrained.is_some() || self.extend.is_some() {
+            true => self.stage.filter(|&stage| stage > 0).unwrap_or(facts.stage),
+            false => 0,
+        };
         let config = TrainConfig {
             data: self.data.clone(),
             image_size: facts.image_size,
@@ -314,11 +319,7 @@ impl TrainOptions {
             parent: self.parent.clone(),
             old_classes: self.old_classes,
             freeze: self.freeze.unwrap_or(0.0),
-            // Settings of a training from nothing say 0.
-            stage: match facts.pretrained.is_some() || self.extend.is_some() {
-                true => self.stage.filter(|&stage| stage > 0).unwrap_or(facts.stage),
-                false => 0,
-            },
+            stage,
             hidden: self.hidden.unwrap_or(defaults::HIDDEN),
             preprocess: self.preprocess.unwrap_or_default(),
             views: self.views.unwrap_or_default(),
@@ -340,7 +341,7 @@ impl TrainOptions {
             label_smoothing: self.label_smoothing.unwrap_or(smoothing),
             class_weights: self.class_weights.unwrap_or_default(),
             average: self.average.unwrap_or(base.average),
-            patience: self.patience.unwrap_or(0),
+            patience: self.patience_of(stage, steps, epoch),
             augmentation: self.augmentation.clone().unwrap_or_else(|| self.augment.apply(base.augmentation)),
             seed: self.seed.unwrap_or(0),
             precision: self.precision.unwrap_or_default(),
@@ -354,6 +355,11 @@ impl TrainOptions {
         }
         config.augmentation.validate(facts.shape())?;
         Ok(config)
+    }
+
+    /// Evaluations without improvement after which a training of so many steps stops.
+    pub(super) fn patience_of(&self, stage: u8, steps: u64, steps_per_epoch: u64) -> u64 {
+        self.patience.unwrap_or_else(|| defaults::patience(stage, steps.div_ceil(steps_per_epoch)))
     }
 
     /// Refuses numbers outside their range, before any data is read.
@@ -466,6 +472,30 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_second_stage_of_fine_tuning_is_left_when_half_of_it_brings_nothing() {
+        let facts = Facts {
+            model: "efficientnet_lite0",
+            labels: LabelKind::One,
+            convolutional: true,
+            image_size: [224, 224],
+            channels: 3,
+            pretrained: crate::weights::pretrained::Pretrained::of("efficientnet_lite0"),
+            validation: 0.1,
+            stage: 2,
+            train_images: 1000,
+            mirrors: true,
+        };
+        let patience = |options: TrainOptions| options.resolve(&facts).expect("settings").patience;
+        let epochs = |epochs| TrainOptions { epochs: Some(epochs), ..TrainOptions::default() };
+        assert_eq!([1.0, 2.0, 3.0, 5.0, 10.0].map(|count| patience(epochs(count))), [2, 2, 2, 3, 5]);
+        assert_eq!(patience(TrainOptions { patience: Some(0), ..epochs(10.0) }), 0);
+        assert_eq!(patience(TrainOptions { stage: Some(1), ..epochs(10.0) }), 0);
+        // A plan for a time has other steps.
+        assert_eq!(TrainOptions::default().patience_of(2, 310, 31), 5);
+        assert_eq!(TrainOptions::default().patience_of(0, 310, 31), 0);
+    }
 
     #[test]
     fn a_new_plan_goes_on_from_where_the_old_one_was() {

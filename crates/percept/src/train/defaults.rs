@@ -73,6 +73,13 @@ pub struct Defaults {
     pub augmentation: Augmentation,
 }
 
+/// Evaluations without improvement after which a training of so many of them stops; 0 for never. Stage 2 of fine-tuning may
+/// have nothing to add to stage 1: half of it without a better model says so. A training from nothing is best at its end,
+/// where its learning rate is lowest.
+pub fn patience(stage: u8, evaluations: u64) -> u64 {
+    if stage == 2 { evaluations.div_ceil(2).max(2) } else { 0 }
+}
+
 /// Sound numbers for an optimiser on a model that was tuned with another.
 pub fn rates(optimizer: OptimizerKind) -> Rates {
     match optimizer {

@@ -136,7 +136,7 @@ pub fn train(
         (None, None) => Origin::Nothing,
     };
     let beginning = begin(graph, origin, &dataset, &config, &wanted.cache_dir, stop, listener);
-    let Beginning { mut network, stage_one, whole } = beginning.inspect_err(|_| forget_if_empty(&run))?;
+    let Beginning { mut network, stage_one, mut whole } = beginning.inspect_err(|_| forget_if_empty(&run))?;
     network.precision = config.precision.into();
     if !network.precision.is_native() {
         listener(Event::Note(emulated(network.precision)));
@@ -146,8 +146,34 @@ pub fn train(
     // Stage 1 takes what it takes.
     if let (Some(time), Place::New(_), 0 | 2) = (options.time, place, config.stage) {
         let plan = plan_time(&config, &dataset, &network, time, started).inspect_err(|_| forget_if_empty(&run))?;
-        config.steps = plan.0;
-        deadline = Some(plan.1);
+        match plan {
+            Some((steps, end)) => {
+                config.steps = steps;
+                config.patience = options.patience_of(config.stage, steps, facts.steps_per_epoch(config.batch_size));
+                deadline = Some(end);
+            }
+            // What stage 1 has found is not lost: it is the result, as if it alone had been asked for.
+            None if stage_one.is_some() => {
+                config.stage = 1;
+                if let Some((graph, parameters)) = whole.take() {
+                    network = Network::new(graph, parameters);
+                }
+                listener(Event::Note(format!(
+                    "--time {time:.0}s is over after stage 1, whose classifier is the result; with more time all layers learn"
+                )));
+            }
+            None => {
+                forget_if_empty(&run);
+                return Err(Error::invalid(
+                    format!("--time {time:.0}s is over before the first step"),
+                    "give more time, or choose a smaller --model or --batch-size",
+                ));
+            }
+        }
+    }
+    if config.stage == 2 && dataset.validation.is_empty() {
+        let note = "no image is held out, so that nothing tells whether stage 2 is better than stage 1: its last weights are kept";
+        listener(Event::Note(note.into()));
     }
     write_config(&run, &config)?;
     let mut session = Session::new(config, &dataset, network, &run)?;
@@ -433,7 +459,7 @@ fn write_config(run: &Path, config: &TrainConfig) -> Result<()> {
     files::write_whole(&run.join("config.toml"), config.to_toml().as_bytes())
 }
 
-/// The number of steps that fit into a wall time, and when to stop at the latest.
+/// The number of steps that fit into a wall time, and when to stop at the latest; nothing where not one fits.
 ///
 /// Speed is measured on the training's own steps, whose effects are then forgotten, so that a schedule can span the
 /// whole and the run can be repeated from its number of steps alone.
@@ -443,7 +469,10 @@ fn plan_time(
     network: &Network,
     time: f64,
     started: Instant,
-) -> Result<(u64, Instant)> {
+) -> Result<Option<(u64, Instant)>> {
+    if started.elapsed().as_secs_f64() + REPORT_SECONDS >= time {
+        return Ok(None);
+    }
     let mut copy = Network::new(network.graph().clone(), network.parameters.clone());
     copy.precision = network.precision;
     let mut trial = Session::new(config.clone(), dataset, copy, Path::new(""))?;
@@ -473,11 +502,8 @@ fn plan_time(
     // A step costs its share of the validation at the end of its epoch, too.
     let cost = step + look * dataset.validation.len() as f64 / per_epoch;
     if left < cost {
-        return Err(Error::invalid(
-            format!("--time {time:.0}s is over before the first step"),
-            "give more time, or choose a smaller --model or --batch-size",
-        ));
+        return Ok(None);
     }
     let deadline = started + Duration::from_secs_f64(time - at_the_end - REPORT_SECONDS);
-    Ok((((PLANNED * left / cost) as u64).max(1), deadline))
+    Ok(Some((((PLANNED * left / cost) as u64).max(1), deadline)))
 }

@@ -243,7 +243,8 @@ impl<'a> Session<'a> {
         self.progress.plans.clone_from(&self.config.plans);
     }
 
-    /// Opens the history with what stage 1 of fine-tuning found: stage 2 has to be better, or it is what stays.
+    /// Opens the history with what stage 1 of fine-tuning found. Where images are held out, it is the first to be kept and the
+    /// floor: what stage 2 has at a lower figure never takes its place.
     pub fn note_stage_one(&mut self, found: &StageOne) {
         let held = &found.held;
         let scores = held.evaluate(self.dataset.classes.len()).scores;
@@ -359,7 +360,11 @@ impl<'a> Session<'a> {
             let figures = |row: &HistoryRow| Some([row.validation_headline()?, row.validation_loss?]);
             let best = self.progress.best.and_then(|best| self.progress.history.get(best));
             let noise = best.map_or(0.0, |row| row.noise(scores.images));
-            if best.and_then(figures).is_none_or(|best| is_better([scores.headline(), scores.loss], best, noise)) {
+            // What stage 1 found is the row before the first step.
+            let floor =
+                self.progress.history.first().filter(|row| row.step == 0).and_then(HistoryRow::validation_headline);
+            let found = [scores.headline(), scores.loss];
+            if best.and_then(figures).is_none_or(|best| is_better(found, best, noise, floor)) {
                 self.progress.best = Some(self.progress.history.len());
                 self.progress.stale = 0;
                 self.best = Some(self.average.as_ref().unwrap_or(&self.network.parameters).clone());
@@ -433,9 +438,11 @@ impl<'a> Session<'a> {
 }
 
 /// Whether accuracy, or mean average precision, and loss on validation are better. The first decides where it differs by more
-/// than its standard error, `noise`; below that it is luck, and the loss, which is less noisy, decides.
-fn is_better([figure, loss]: [f64; 2], [best, best_loss]: [f64; 2], noise: f64) -> bool {
-    if (figure - best).abs() > noise { figure > best } else { loss < best_loss }
+/// than its standard error, `noise`; below that it is luck, and the loss, which is less noisy, decides. Many small steps down
+/// would still lead far: nothing below the `floor`, where there is one, is better than anything.
+fn is_better([figure, loss]: [f64; 2], [best, best_loss]: [f64; 2], noise: f64, floor: Option<f64>) -> bool {
+    let decides = (figure - best).abs() > noise;
+    floor.is_none_or(|floor| figure >= floor) && if decides { figure > best } else { loss < best_loss }
 }
 
 impl HistoryRow {
@@ -506,10 +513,21 @@ mod tests {
         let noise = row(Some(0.9), None).noise(1000);
         assert!((noise - 0.0095).abs() < 1e-4);
         assert_eq!(row(None, Some([0.9, 0.02])).noise(1000), 0.02);
-        assert!(is_better([0.92, 0.5], [0.9, 0.3], noise));
-        assert!(!is_better([0.88, 0.1], [0.9, 0.3], noise));
-        assert!(is_better([0.895, 0.2], [0.9, 0.3], noise));
-        assert!(!is_better([0.905, 0.4], [0.9, 0.3], noise));
-        assert!(!is_better([0.9, 0.3], [0.9, 0.3], noise));
+        let is_better = |found, best| is_better(found, best, noise, None);
+        assert!(is_better([0.92, 0.5], [0.9, 0.3]));
+        assert!(!is_better([0.88, 0.1], [0.9, 0.3]));
+        assert!(is_better([0.895, 0.2], [0.9, 0.3]));
+        assert!(!is_better([0.905, 0.4], [0.9, 0.3]));
+        assert!(!is_better([0.9, 0.3], [0.9, 0.3]));
+    }
+
+    #[test]
+    fn nothing_below_the_floor_is_kept() {
+        let noise = 0.0095;
+        // By the loss alone each would take the place of the one before.
+        assert!(is_better([0.899, 0.2], [0.9, 0.3], noise, None));
+        assert!(!is_better([0.899, 0.2], [0.9, 0.3], noise, Some(0.9)));
+        assert!(is_better([0.9, 0.2], [0.905, 0.3], noise, Some(0.9)));
+        assert!(is_better([0.92, 0.5], [0.9, 0.3], noise, Some(0.9)));
     }
 }
