@@ -60,8 +60,10 @@ pub struct Calibration {
 /// How images unlike all that was seen are told.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unknown {
-    /// Share of held out images that are called unknown.
+    /// Share of held out images that may be called unknown.
     pub false_rejection: f64,
+    /// Share of held out images that are.
+    pub rejected_held_out_images: f64,
     /// How often an image of a class that was left out is farther than a held out one of the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auroc_of_left_out_classes: Option<f64>,

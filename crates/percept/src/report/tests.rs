@@ -55,6 +55,7 @@ fn full(names: &[String]) -> Report {
         unknown: Some(Unknown {
             false_rejection: 0.05,
             auroc_of_left_out_classes: Some(0.8),
+            rejected_held_out_images: 0.04,
             rejected_test_images: Some(0.06),
         }),
         samples: vec![shown(EVIL)],

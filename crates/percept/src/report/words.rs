@@ -150,13 +150,16 @@ fn points(share: f64) -> String {
 
 /// When an image is called unknown, and how well that tells classes that were never seen.
 pub(super) fn unknown(unknown: Option<&Unknown>) -> Vec<String> {
-    let Some(&Unknown { false_rejection, auroc_of_left_out_classes, rejected_test_images }) = unknown else {
+    let Some(&Unknown { false_rejection, rejected_held_out_images, auroc_of_left_out_classes, rejected_test_images }) =
+        unknown
+    else {
         return Vec::new();
     };
     let mut sentences = vec![format!(
         "An image is called unknown if its features are farther from those of the training images than those of {} of held \
-         out images are.",
-        percent(1.0 - false_rejection)
+         out images are ({} may be called so).",
+        percent(1.0 - rejected_held_out_images),
+        percent(false_rejection)
     )];
     if let Some(share) = rejected_test_images {
         sentences.push(format!(
@@ -214,6 +217,25 @@ mod tests {
         assert!(said((0.5, 0.05), (0.4, 0.01)).contains("In so doing, the calibration error on the same images fell"));
         assert!(said((0.5, 0.01), (0.5, 0.01)).contains("it stayed at 0.5000"));
         assert!(calibration(None, None).concat().contains("No temperature was fitted"));
+    }
+
+    #[test]
+    fn the_share_that_lies_beyond_the_line_is_what_was_found() {
+        let found = |rejected| {
+            let unknown = Unknown {
+                false_rejection: 0.05,
+                rejected_held_out_images: rejected,
+                auroc_of_left_out_classes: None,
+                rejected_test_images: None,
+            };
+            super::unknown(Some(&unknown)).concat()
+        };
+        let said = found(0.012);
+        assert!(
+            said.contains("than those of 98.8\u{a0}% of held out images are (5.0\u{a0}% may be called so)"),
+            "{said}"
+        );
+        assert!(unknown(None).is_empty());
     }
 
     #[test]

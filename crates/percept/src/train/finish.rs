@@ -169,6 +169,9 @@ pub(super) fn finish(
         }
         false => None,
     };
+    if let Some(note) = no_unknown(&session, fitted.is_some(), judges, held.truth.images(classes)) {
+        listener(Event::Note(note));
+    }
     drop((seen, held_sample));
     let known = fitted.as_ref().map(|fitted| &fitted.known);
     // What stands in for old classes is calibrated with the others, and never measured.
@@ -200,6 +203,7 @@ pub(super) fn finish(
     save_model(&session, run, &reading, &outcome, parent, known, own_recall.as_ref())?;
     let unknown = fitted.as_ref().map(|fitted| Unknown {
         false_rejection: session.config.false_rejection,
+        rejected_held_out_images: fitted.rejected,
         auroc_of_left_out_classes: fitted.auroc,
         rejected_test_images: rejected,
     });
@@ -436,6 +440,17 @@ fn facts(session: &Session, outcome: &TrainOutcome, started: Instant) -> Vec<(St
     add("instructions", percept_kernels::Isa::current().name().into());
     add("threads", rayon::current_num_threads().to_string());
     facts
+}
+
+/// A word where the model was to call images unknown and cannot.
+fn no_unknown(session: &Session, tells_unknown: bool, judges: bool, held: usize) -> Option<String> {
+    // What a linear model reads are the pixels themselves.
+    let is_asked = session.config.false_rejection > 0.0 && session.network.graph().features().is_some();
+    let why = match judges {
+        false => "none was held out to tell how far known ones lie".to_string(),
+        true => format!("{held} held out ones are too few to tell how far known ones lie"),
+    };
+    (is_asked && !tells_unknown).then(|| format!("the model calls no image unknown: {why}"))
 }
 
 /// A word where the model knows its training images much better than new ones.

@@ -113,6 +113,9 @@ impl Blurred<'_> {
 pub struct Fitted {
     /// The statistics.
     pub known: Known,
+    /// Share of the held out images that is called unknown: less than was allowed where the line moved out for blurred copies,
+    /// or where they are few.
+    pub rejected: f64,
     /// Area under the curve of true against false alarms: each of some classes was left out, and its images told from held
     /// out ones of the others. Nothing where there is but one class.
     pub auroc: Option<f64>,
@@ -147,7 +150,8 @@ pub fn fit(seen: Labelled, held: Option<Labelled>, copies: Blurred, false_reject
         let distances = recognised.into_iter().map(|copy| distances[copy]).collect();
         known.threshold = known.threshold.max(beyond(distances, false_rejection));
     }
-    Some(Fitted { known, auroc: auroc_of_left_out(seen, held, width, &blur) })
+    let of_held: Vec<f32> = distances.into_iter().map(|both| known.together(both)).collect();
+    Some(Fitted { rejected: known.share_unknown(&of_held), known, auroc: auroc_of_left_out(seen, held, width, &blur) })
 }
 
 /// The distance beyond which a share of these lies.

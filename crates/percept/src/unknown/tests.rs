@@ -32,13 +32,14 @@ fn about_the_stated_share_of_known_images_is_rejected_and_most_of_other_classes(
     let (seen, held) = (features(0..CLASSES, 400, 1), features(0..CLASSES, 1_000, 77_777));
     let (new, foreign) = (features(0..CLASSES, 1_000, 999_999), features(CLASSES..CLASSES + 3, 300, 5));
     for held in [Some(held.view()), None] {
-        let Fitted { known, auroc: left_out } =
+        let Fitted { known, auroc: left_out, rejected: of_held } =
             fit(seen.view(), held, Blurred::default(), 0.05).expect("enough images");
         let rejected = |part: &Part| {
             let distances = known.distances(&part.features, &part.logits);
             distances.iter().filter(|&&distance| known.is_unknown(distance)).count() as f64 / distances.len() as f64
         };
         assert!((0.02..0.09).contains(&rejected(&new)), "{} of the known", rejected(&new));
+        assert!((0.049..=0.05).contains(&of_held), "{of_held} of those that drew the line");
         assert!(rejected(&foreign) > 0.8, "{} of the unknown", rejected(&foreign));
         let found =
             auroc(&known.distances(&new.features, &new.logits), &known.distances(&foreign.features, &foreign.logits));
@@ -109,7 +110,9 @@ fn recognised_blurred_copies_are_known() {
     let copies = Blurred { sharp: &seen.features, features: &seen.features, logits: &unsure, weak: &seen.labels };
     let others: Vec<u32> = seen.labels.iter().map(|label| (label + 1) % CLASSES).collect();
     for (weak, least, most) in [(&seen.labels[..], 0.0, 0.06), (&others, 0.5, 1.0), (&[], 0.5, 1.0)] {
-        let Fitted { known, .. } = fit(seen.view(), None, Blurred { weak, ..copies }, 0.05).expect("enough images");
+        let Fitted { known, rejected, .. } =
+            fit(seen.view(), None, Blurred { weak, ..copies }, 0.05).expect("enough images");
+        assert_eq!(rejected < 0.04, most < 1.0, "{rejected} of those that drew the line: fewer where it moved out");
         let share = known.share_unknown(&known.distances(&seen.features, &unsure));
         assert!((least..=most).contains(&share), "{share}");
     }
@@ -130,7 +133,7 @@ fn what_lies_between_classes_is_unknown() {
 #[test]
 fn one_class_and_features_that_never_vary_are_borne() {
     let one = features(0..1, 60, 3);
-    let Fitted { known, auroc } = fit(one.view(), None, Blurred::default(), 0.1).expect("enough images");
+    let Fitted { known, auroc, .. } = fit(one.view(), None, Blurred::default(), 0.1).expect("enough images");
     assert!(auroc.is_none());
     assert!(known.distances(&one.features, &one.logits).iter().all(|distance| distance.is_finite()));
     let mut strange = one.features[..WIDTH].to_vec();
