@@ -22,6 +22,7 @@ use crate::{
     Error, Result,
     data::{self, Dataset, DatasetConfig, LabelKind, Source, Split},
     files,
+    image::ImageShape,
     model::{self, Graph, ModelConfig, Parameters, fold},
     ops::Network,
     recall::Recall,
@@ -90,6 +91,10 @@ pub fn train(
     }
     let beside = extension.as_ref().map_or(0, Extension::training_images);
     let Choice { model, image_size, pretrained, stage, notes, validation } = choose(&options, &source, beside)?;
+    // Pictures that the network cannot take are refused before anything is read or downloaded for them.
+    let [height, width] = image_size;
+    let input = ImageShape { height, width, channels: source.channels };
+    model::build(&model, &ModelConfig { input, classes: 2, hidden: defaults::HIDDEN, per_pixel: false })?;
     wanted.image_size = Some(image_size);
     wanted.validation = validation;
     let weights = match (&extension, pretrained) {
@@ -255,7 +260,11 @@ fn begin(
             return Ok(Beginning { network: Network::new(graph, parameters), stage_one: None, whole: None });
         }
         Origin::Weights(weights) => {
-            weights.fill(&graph, &mut parameters)?;
+            if let Some(classes) = weights.fill(&graph, &mut parameters)? {
+                let note =
+                    format!("the weights' own classifier, of {classes} classes, is left out: a new one learns these");
+                listener(Event::Note(note));
+            }
             (true, None, true)
         }
         Origin::Extended(extension, is_pretrained) => {
@@ -360,6 +369,14 @@ fn choose(options: &TrainOptions, source: &Source, beside: usize) -> Result<Choi
     let keeps_size = probe.uniform && median[0].max(median[1]) <= NATIVE;
     let size = options.image_size.or(keeps_size.then_some(median));
     let pretrained = pretrained(options, model, size)?;
+    let published = Pretrained::of(model.name).filter(|_| !options.from_scratch && options.extend.is_none());
+    if let (Some(published), None) = (published, pretrained) {
+        notes.push(format!(
+            "{} begins with random numbers: up to {NATIVE} pixels it looks at pictures through another stem, for which no \
+             weights are published; --image-size {} takes those that are, --from-scratch says that none are wanted",
+            model.name, published.side
+        ));
+    }
     let image_size = options.image_size.unwrap_or_else(|| {
         if let Some(pretrained) = pretrained {
             return [pretrained.side; 2];
@@ -400,6 +417,17 @@ fn pretrained(
     }
     // Residual networks look at small pictures through another stem, for which there are no weights.
     let is_small = model.has_small_stem && size.is_some_and(|size| size[0].max(size[1]) <= NATIVE);
+    if let (Some(published), true, Some(_), Some([height, width])) =
+        (published, is_small, &options.weights, options.image_size)
+    {
+        return Err(Error::invalid(
+            format!(
+                "no weights of {} fit pictures of {height}x{width}: up to {NATIVE} pixels it has another stem",
+                model.name
+            ),
+            format!("choose a larger --image-size, such as {}, or leave --weights out", published.side),
+        ));
+    }
     Ok(published.filter(|_| !options.from_scratch && (options.weights.is_some() || !is_small)))
 }
 

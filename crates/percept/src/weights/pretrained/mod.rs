@@ -143,7 +143,17 @@ impl Pretrained {
         let architecture = ModelConfig { input, classes: classes.len(), hidden: 0, per_pixel: false };
         let graph = model::build(self.model, &architecture)?;
         let mut parameters = Parameters::to_be_filled(&graph);
-        self.load(places)?.fill(&graph, &mut parameters)?;
+        let weights = self.load(places)?;
+        let location = weights.location.clone();
+        if let Some(own) = weights.fill(&graph, &mut parameters)? {
+            return Err(Error::invalid(
+                format!(
+                    "{location} tells {own} classes apart, not ImageNet's {}: what they are is not in it",
+                    classes.len()
+                ),
+                format!("train a classifier on it: percept train DATA --model {} --weights FILE", self.model),
+            ));
+        }
         let card = ModelCard {
             filter: self.filter,
             crop: self.crop,
@@ -188,14 +198,22 @@ impl Weights {
     }
 
     /// Puts the weights into `parameters` of `graph`, and the normalisation that belongs to them. A classifier of another
-    /// number of classes is left as it was.
+    /// number of classes is left as it was: the result says how many its own has.
     ///
     /// # Errors
     /// A tensor that is missing, is of another shape, or belongs to no layer: weights of another network.
-    pub fn fill(mut self, graph: &Graph, parameters: &mut Parameters) -> Result<()> {
+    pub fn fill(mut self, graph: &Graph, parameters: &mut Parameters) -> Result<Option<usize>> {
+        let file = self.path.display();
+        // Only a model file of Percept has its preprocessing among its tensors.
+        if self.tensors.contains_key("normalize.mean") {
+            return Err(Error::invalid(
+                format!("{file} does not hold the weights of {}: it is a finished model of Percept", graph.name),
+                format!("to go on from it, or to teach it more classes: percept train DATA --extend {file}"),
+            ));
+        }
         names::translate(&mut self.tensors, graph);
         let head = graph.nodes.last().map(|node| node.parameters.clone()).unwrap_or_default();
-        let mut wrong = Vec::new();
+        let (mut wrong, mut other_classes) = (Vec::new(), None);
         for (position, spec) in graph.parameters.iter().enumerate() {
             let into = &mut parameters.0[position];
             match spec.name.as_str() {
@@ -204,19 +222,22 @@ impl Weights {
                 name => match self.tensors.remove(name) {
                     None => wrong.push(format!("{name} is missing")),
                     Some((shape, values)) if fits(&shape, spec) => *into = to_memory(spec, &values),
-                    Some(_) if head.contains(&position) => {}
+                    // Of other classes, on the same features.
+                    Some((shape, _)) if head.contains(&position) && shape.get(1..) == spec.shape.get(1..) => {
+                        other_classes = shape.first().copied();
+                    }
                     Some((shape, _)) => wrong.push(format!("{name} is {shape:?}, not {:?}", spec.shape)),
                 },
             }
         }
         wrong.extend(self.tensors.keys().map(|name| format!("{name} belongs to no layer")));
-        let Some(first) = wrong.first() else { return Ok(()) };
+        let Some(first) = wrong.first() else { return Ok(other_classes) };
         let more = match wrong.len() {
             1 => String::new(),
             count => format!(", and {} more tensors do not fit", count - 1),
         };
         Err(Error::invalid(
-            format!("{} does not hold the weights of {}: {first}{more}", self.path.display(), graph.name),
+            format!("{file} does not hold the weights of {}: {first}{more}", graph.name),
             format!("pass the weights of {} (timm's {})", graph.name, self.pretrained.repository),
         ))
     }
