@@ -111,7 +111,8 @@ fn compare(graph: &Graph, tolerance: f64) {
 
 fn build(name: &str, side: usize, channels: usize, per_pixel: bool) -> Graph {
     let input = ImageShape { height: side, width: side, channels };
-    model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 7, per_pixel }).expect("a model")
+    model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 7, per_pixel, conventions: None })
+        .expect("a model")
 }
 
 /// The same network with SiLU for activations whose slope jumps. Of the many values of a deep network some lie so close to

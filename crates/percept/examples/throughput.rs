@@ -80,7 +80,7 @@ impl Workload {
     fn new(name: &str, arguments: &Arguments) -> Self {
         let size = arguments.number("--size", 32);
         let input = ImageShape { height: size, width: size, channels: 3 };
-        let config = ModelConfig { input, classes: CLASSES, hidden: 512, per_pixel: false };
+        let config = ModelConfig { input, classes: CLASSES, hidden: 512, per_pixel: false, conventions: None };
         let graph = match arguments.number("--width", 100) {
             100 => model::build(name, &config),
             percent => cnn6_of_width(&config, percent),

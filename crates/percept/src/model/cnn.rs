@@ -23,7 +23,7 @@ pub(super) fn cnn_small(config: &ModelConfig) -> Result<Graph> {
 }
 
 fn whitened(name: &str, widths: [usize; 3], config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, images) = Graph::new(name, config.input, config.per_pixel);
+    let (mut graph, images) = Graph::of(name, config);
     // Each eigenvector of a 2x2 patch and its negative, so that an activation loses neither sign.
     let patch = 2 * 2 * config.input.channels;
     let whiten = Convolution::new(2 * patch, Window::valid(2, 1)).with_bias();
@@ -55,7 +55,7 @@ fn group(graph: &mut Graph, name: &str, input: Value, width: usize) -> Result<Va
 
 /// Six 3x3 convolutions with batch norm and ReLU: the network that CPU speed is compared on.
 pub(super) fn cnn6(config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, mut x) = Graph::new("cnn6", config.input, config.per_pixel);
+    let (mut graph, mut x) = Graph::of("cnn6", config);
     let mut layer = 0;
     let mut next = |step: usize| {
         let name = format!("features.{layer}");

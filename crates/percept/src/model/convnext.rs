@@ -18,7 +18,7 @@ const TINY: [[usize; 2]; 4] = [[96, 3], [192, 3], [384, 9], [768, 3]];
 
 /// timm's `convnext_tiny`.
 pub(super) fn convnext_tiny(config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, mut x) = Graph::new("convnext_tiny", config.input, config.per_pixel);
+    let (mut graph, mut x) = Graph::of("convnext_tiny", config);
     graph.require_side(STRIDE)?;
     for (stage, [filters, blocks]) in TINY.into_iter().enumerate() {
         if stage == 0 {

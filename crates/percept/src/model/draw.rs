@@ -200,7 +200,8 @@ mod tests {
 
     fn cifar(name: &str) -> Graph {
         let input = ImageShape { height: 32, width: 32, channels: 3 };
-        build(name, &ModelConfig { input, classes: 10, hidden: 512, per_pixel: false }).expect("builds")
+        build(name, &ModelConfig { input, classes: 10, hidden: 512, per_pixel: false, conventions: None })
+            .expect("builds")
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! EfficientNet-Lite (Tan and Le 2019; Google's variants for small devices, without gates and with ReLU6), with timm's
-//! names. As in TensorFlow, where the published weights were trained, padding of strided convolutions is larger at the
-//! bottom and at the right.
+//! names. Padding and the norms' epsilon are those of the program that its weights were trained with.
 
 use super::{
-    ModelConfig,
+    ModelConfig, Padding,
     graph::{Convolution, Graph, Init, Role, Value, Window},
 };
 use crate::Result;
@@ -19,8 +18,6 @@ pub(super) const LITE0: Scaling = Scaling { name: "efficientnet_lite0", width: 1
 pub(super) const LITE1: Scaling = Scaling { name: "efficientnet_lite1", width: 1.0, depth: 1.1 };
 pub(super) const LITE2: Scaling = Scaling { name: "efficientnet_lite2", width: 1.1, depth: 1.2 };
 
-/// Epsilon of the batch norms, as TensorFlow's default.
-const EPSILON: f32 = 1e-3;
 /// Pixels of the image that one pixel of the last feature map stands for.
 const STRIDE: usize = 32;
 /// Channels of stem and head, which Lite does not scale.
@@ -51,7 +48,7 @@ const STAGES: [Stage; 7] = [
 ];
 
 pub(super) fn efficientnet_lite(scaling: &Scaling, config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, images) = Graph::new(scaling.name, config.input, config.per_pixel);
+    let (mut graph, images) = Graph::of(scaling.name, config);
     graph.require_side(STRIDE)?;
     let x = convolution(&mut graph, "conv_stem", images, Convolution::new(STEM, Window::same(3, 2)))?;
     let x = norm(&mut graph, "bn1", x);
@@ -105,20 +102,22 @@ fn block(graph: &mut Graph, name: &str, input: Value, stage: &Stage, stride: usi
     }
 }
 
-/// A convolution whose padding is TensorFlow's: as much as it takes for `ceil(size / stride)` outputs, the larger half
-/// at the end.
+/// A convolution that is padded by the graph's conventions. TensorFlow pads as much as it takes for `ceil(size / stride)`
+/// outputs, the larger half at the end.
 fn convolution(graph: &mut Graph, name: &str, input: Value, convolution: Convolution) -> Result<Value> {
-    let [height, width] = graph.nodes[input].shape.size();
     let Convolution { kernel, stride, .. } = convolution;
-    let padding = [height, width].map(|size: usize| {
-        let total = ((size.div_ceil(stride).max(1) - 1) * stride + kernel).saturating_sub(size);
-        [total / 2, total - total / 2]
-    });
+    let padding = match graph.conventions.padding {
+        Padding::Even => convolution.padding,
+        Padding::End => graph.nodes[input].shape.size().map(|size| {
+            let total = ((size.div_ceil(stride).max(1) - 1) * stride + kernel).saturating_sub(size);
+            [total / 2, total - total / 2]
+        }),
+    };
     graph.convolution(name, input, Convolution { padding, ..convolution }, Init::KaimingNormalFanOut)
 }
 
 fn norm(graph: &mut Graph, name: &str, input: Value) -> Value {
-    graph.batch_norm_with(name, input, Role::Scale, EPSILON)
+    graph.batch_norm(name, input, Role::Scale)
 }
 
 /// Scaled channels as a multiple of 8, at most a tenth below.

@@ -3,6 +3,7 @@
 //! A [`Graph`] lists operations in the order in which they run, with the shapes that flow between them and the
 //! parameters that they own. The batch size stays open. It holds no numbers: `parameters` does, and `ops` runs it.
 
+use super::{Conventions, ModelConfig};
 use crate::{Error, Result, image::ImageShape};
 
 /// The values of one image between two operations; the batch comes on top of it.
@@ -65,9 +66,6 @@ impl std::fmt::Display for Shape {
         }
     }
 }
-
-/// Epsilon of a batch norm where the network asks for no other: torch's default.
-const NORM_EPSILON: f32 = 1e-5;
 
 /// What a node computes from its inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -304,6 +302,8 @@ pub struct Graph {
     pub name: String,
     /// The images it takes.
     pub input: ImageShape,
+    /// What its weights expect.
+    pub conventions: Conventions,
     /// The operations, in running order.
     pub nodes: Vec<Node>,
     /// The parameters, in the order of the nodes.
@@ -319,7 +319,8 @@ pub type Value = usize;
 impl Graph {
     /// Begins a graph with its input and the normalisation.
     pub fn new(name: &str, input: ImageShape, per_pixel: bool) -> (Self, Value) {
-        let mut graph = Self { name: name.into(), input, nodes: Vec::new(), parameters: Vec::new() };
+        let conventions = Conventions::usual(name);
+        let mut graph = Self { name: name.into(), input, conventions, nodes: Vec::new(), parameters: Vec::new() };
         let shape = Shape::Map { channels: input.channels, height: input.height, width: input.width };
         let images = graph.push("images", Op::Input, vec![], shape, 0);
         let normalized = graph.push("normalize", Op::Normalize { per_pixel }, vec![images], shape, shape.len() as u64);
@@ -331,6 +332,13 @@ impl Graph {
         graph.parameter(normalized, "mean", statistics.clone(), layout, Role::Fixed, Init::Zeros);
         graph.parameter(normalized, "deviation", statistics, layout, Role::Fixed, Init::Ones);
         (graph, normalized)
+    }
+
+    /// Begins the graph of a model as its architecture asks.
+    pub fn of(name: &str, config: &ModelConfig) -> (Self, Value) {
+        let (mut graph, images) = Self::new(name, config.input, config.per_pixel);
+        graph.conventions = config.conventions.unwrap_or(graph.conventions);
+        (graph, images)
     }
 
     /// Refuses images that are smaller than the network's stride, of which it would see less than one place.
@@ -386,13 +394,13 @@ impl Graph {
         Ok(node)
     }
 
-    /// Adds a batch norm with torch's epsilon, 1e-5; `scale` is [`Role::Scale`], or [`Role::Fixed`] where the scale stays
+    /// Adds a batch norm with the epsilon of the graph's conventions; `scale` is [`Role::Scale`], or [`Role::Fixed`] where the scale stays
     /// one.
     pub fn batch_norm(&mut self, name: &str, input: Value, scale: Role) -> Value {
-        self.batch_norm_with(name, input, scale, NORM_EPSILON)
+        self.batch_norm_with(name, input, scale, self.conventions.epsilon)
     }
 
-    /// [`Graph::batch_norm`] with an epsilon of the network's own.
+    /// [`Graph::batch_norm`] with another epsilon.
     pub fn batch_norm_with(&mut self, name: &str, input: Value, scale: Role, epsilon: f32) -> Value {
         let shape = self.nodes[input].shape;
         let node = self.push(name, Op::BatchNorm { epsilon }, vec![input], shape, shape.len() as u64);

@@ -8,7 +8,7 @@ use crate::Result;
 
 /// `logits = images × weights + biases`, all zero at first, as in the tutorial.
 pub(super) fn softmax(config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, images) = Graph::new("softmax", config.input, config.per_pixel);
+    let (mut graph, images) = Graph::of("softmax", config);
     let pixels = graph.flatten("flatten", images);
     graph.linear("fc", pixels, config.classes, Init::Zeros)?;
     Ok(graph)
@@ -16,7 +16,7 @@ pub(super) fn softmax(config: &ModelConfig) -> Result<Graph> {
 
 /// One hidden layer with ReLU.
 pub(super) fn mlp(config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, images) = Graph::new("mlp", config.input, config.per_pixel);
+    let (mut graph, images) = Graph::of("mlp", config);
     let pixels = graph.flatten("flatten", images);
     let hidden = graph.linear("fc1", pixels, config.hidden, Init::UniformFanIn)?;
     let hidden = graph.relu("relu", hidden);

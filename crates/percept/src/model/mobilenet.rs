@@ -1,5 +1,5 @@
-//! MobileNetV3 (Howard et al. 2019), with the names and shapes of timm's `mobilenetv3_large_100`. torchvision's
-//! `mobilenet_v3_large` has other names, and norms with an epsilon of 1e-3.
+//! MobileNetV3 (Howard et al. 2019), with the names and shapes of timm's `mobilenetv3_large_100`. The norms' epsilon belongs to
+//! the weights: torchvision's `mobilenet_v3_large` has 1e-3.
 
 use super::{
     ModelConfig,
@@ -36,7 +36,7 @@ const LARGE: [Stage; 6] = [
 
 /// `mobilenet_v3_large` at its whole width.
 pub(super) fn mobilenet_v3_large(config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, images) = Graph::new("mobilenet_v3_large", config.input, config.per_pixel);
+    let (mut graph, images) = Graph::of("mobilenet_v3_large", config);
     graph.require_side(STRIDE)?;
     let x = conv_norm(&mut graph, ["conv_stem", "bn1"], images, Convolution::new(16, Window::same(3, 2)))?;
     let mut x = activation(&mut graph, "act1", x, true);

@@ -18,7 +18,7 @@ pub use graph::Graph;
 pub use parameters::Parameters;
 
 /// What a model's shape depends on. With the model's name it is the architecture that a model file carries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Images it takes.
     pub input: ImageShape,
@@ -28,6 +28,45 @@ pub struct ModelConfig {
     pub hidden: usize,
     /// One mean a pixel (`--preprocess mean-image`) instead of one a channel.
     pub per_pixel: bool,
+    /// What its weights expect of the program that runs them; none where that is [`Conventions::usual`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conventions: Option<Conventions>,
+}
+
+/// What networks of the same names and shapes differ in, by the program that their weights were trained with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conventions {
+    /// What batch norms add to the variance before its root is taken.
+    pub epsilon: f32,
+    /// Where zeros are put around what strided convolutions of EfficientNet-Lite read.
+    pub padding: Padding,
+}
+
+/// Where zeros are put around an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    /// As many on either side: torch's.
+    Even,
+    /// As many as it takes for `ceil(size / stride)` outputs, the larger half at the end: TensorFlow's.
+    End,
+}
+
+impl Conventions {
+    /// torch's defaults.
+    pub const TORCH: Self = Self { epsilon: 1e-5, padding: Padding::Even };
+    /// TensorFlow's defaults.
+    pub const TENSORFLOW: Self = Self { epsilon: 1e-3, padding: Padding::End };
+
+    /// Those that a model has where nothing else is said: of EfficientNet-Lite TensorFlow's, where it was published.
+    pub fn usual(model: &str) -> Self {
+        if model.starts_with("efficientnet_lite") { Self::TENSORFLOW } else { Self::TORCH }
+    }
+
+    /// What an architecture has to say of them.
+    pub fn unless_usual(self, model: &str) -> Option<Self> {
+        Some(self).filter(|&own| own != Self::usual(model))
+    }
 }
 
 /// One row of the table of models.
@@ -186,6 +225,14 @@ pub fn build(name: &str, config: &ModelConfig) -> Result<Graph> {
             ));
         }
     }
+    if let Some(Conventions { epsilon, .. }) = config.conventions
+        && !(0.0..1.0).contains(&epsilon)
+    {
+        return Err(Error::invalid(
+            format!("no model has batch norms with an epsilon of {epsilon}"),
+            "choose one from 0 up to, not including, 1",
+        ));
+    }
     (model.build)(config)
 }
 
@@ -218,7 +265,7 @@ const PHOTOGRAPHS: &str = "efficientnet_lite0";
 
 #[cfg(test)]
 mod tests {
-    use super::{ModelConfig, build, choose};
+    use super::{Conventions, ModelConfig, build, choose};
     use crate::image::ImageShape;
 
     #[test]
@@ -228,6 +275,7 @@ mod tests {
             classes,
             hidden,
             per_pixel: false,
+            conventions: None,
         };
         let far = usize::MAX;
         for (config, what) in [
@@ -241,6 +289,9 @@ mod tests {
             assert_eq!(error.to_string(), format!("no model has a {what}"));
         }
         assert!(build("mlp", &sizes(8, 8, 3, 2, 0)).is_err(), "a layer without features");
+        let conventions = Some(Conventions { epsilon: f32::NAN, ..Conventions::TORCH });
+        let error = build("cnn", &ModelConfig { conventions, ..sizes(8, 8, 3, 2, 2) }).expect_err("no model");
+        assert_eq!(error.to_string(), "no model has batch norms with an epsilon of NaN");
         assert!(build("softmax", &sizes(8, 8, 3, 2, 0)).is_ok());
     }
 

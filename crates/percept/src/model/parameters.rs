@@ -153,7 +153,7 @@ mod tests {
 
     fn graph(name: &str) -> Graph {
         let input = ImageShape { height: 9, width: 10, channels: 3 };
-        build(name, &ModelConfig { input, classes: 4, hidden: 5, per_pixel: true }).expect("builds")
+        build(name, &ModelConfig { input, classes: 4, hidden: 5, per_pixel: true, conventions: None }).expect("builds")
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn names_and_shapes_are_torchvisions_and_timms() {
         let input = ImageShape { height: 224, width: 224, channels: 3 };
-        let config = ModelConfig { input, classes: 1000, hidden: 0, per_pixel: false };
+        let config = ModelConfig { input, classes: 1000, hidden: 0, per_pixel: false, conventions: None };
         // Parameters without the normalisation's and the running statistics, as torchvision's documentation lists them.
         for (name, count, tensors, one) in [
             ("resnet18", 11_689_512, 122, "layer2.0.downsample.1.running_var"),

@@ -21,7 +21,7 @@ pub(super) const RESNET34: Depth = Depth { name: "resnet34", blocks: [3, 4, 6, 3
 pub(super) const RESNET50: Depth = Depth { name: "resnet50", blocks: [3, 4, 6, 3], bottleneck: true };
 
 pub(super) fn resnet(depth: &Depth, config: &ModelConfig) -> Result<Graph> {
-    let (mut graph, images) = Graph::new(depth.name, config.input, config.per_pixel);
+    let (mut graph, images) = Graph::of(depth.name, config);
     let small = config.input.height.max(config.input.width) <= SMALL_IMAGE;
     let stem = if small { Window::same(3, 1) } else { Window::same(7, 2) };
     let x = graph.conv2d("conv1", images, 64, stem, Init::KaimingNormalFanOut)?;

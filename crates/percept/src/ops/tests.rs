@@ -25,7 +25,9 @@ fn side(name: &str, usual: usize) -> usize {
 /// A small network of a family, with numbers that are neither zero nor one anywhere.
 fn network(name: &str, side: usize, channels: usize) -> Network {
     let input = ImageShape { height: side, width: side, channels };
-    let graph = model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 7, per_pixel: false }).unwrap();
+    let graph =
+        model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 7, per_pixel: false, conventions: None })
+            .unwrap();
     network_of(graph)
 }
 
@@ -406,10 +408,11 @@ fn what_no_graph_can_hold_is_refused_with_its_numbers() {
 
 #[test]
 fn images_smaller_than_the_stride_are_refused() {
-    for name in ["mobilenet_v3_large", "convnext_tiny"] {
+    let lite = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"];
+    for name in lite.into_iter().chain(["mobilenet_v3_large", "convnext_tiny"]) {
         let build = |height: usize, width: usize| {
             let input = ImageShape { height, width, channels: 3 };
-            model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 0, per_pixel: false })
+            model::build(name, &ModelConfig { input, classes: CLASSES, hidden: 0, per_pixel: false, conventions: None })
         };
         let refused = build(64, 31).unwrap_err().to_string();
         let expected =

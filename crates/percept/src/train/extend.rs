@@ -21,7 +21,7 @@ use crate::{
     evaluate::{Evaluation, Scores, Truth, logits_of},
     files::hexadecimal,
     image::Fit,
-    model::{Graph, Parameters},
+    model::{Conventions, Graph, Parameters},
     ops::Predictor,
     recall::Recall,
     weights::{self, ModelCard, Parent, SavedModel},
@@ -202,6 +202,11 @@ impl Extension {
     /// Whether folds of the training images can stand in for validation: the layers have learned from none of them.
     pub fn folds_judge(&self) -> bool {
         self.old_classes() == OldClasses::Features || self.was_judged_by_folds()
+    }
+
+    /// What the model's weights expect of the network.
+    pub fn conventions(&self) -> Conventions {
+        self.parent.graph.conventions
     }
 
     /// Images that are trained on beside the new ones.

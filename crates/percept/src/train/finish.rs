@@ -336,7 +336,8 @@ fn save_model(
     recall: Option<&Recall>,
 ) -> Result<()> {
     let (config, dataset) = (&session.config, session.dataset);
-    let architecture = architecture(dataset, config.hidden, config.preprocess);
+    let conventions = session.network.graph().conventions.unless_usual(&config.model);
+    let architecture = architecture(dataset, config.hidden, config.preprocess, conventions);
     let card = ModelCard {
         views: config.views,
         temperature: reading.temperature,

@@ -1,6 +1,7 @@
 //! Training: settings, the loop, checkpoints, and what a run leaves.
 
 mod checkpoint;
+mod choose;
 mod config;
 mod defaults;
 mod events;

@@ -245,7 +245,7 @@ mod tests {
         for ((kind, momentum), (name, per_pixel)) in
             kinds.into_iter().flat_map(|kind| [("softmax", true), ("mlp", false), ("cnn6", false)].map(|m| (kind, m)))
         {
-            let graph = model::build(name, &ModelConfig { input, classes: 3, hidden: 70, per_pixel }).unwrap();
+            let graph = model::build(name, &ModelConfig { input, classes: 3, hidden: 70, per_pixel, conventions: None }).unwrap();
             let mut parameters = Parameters::initialize(&graph, 3);
             parameters.get_mut(&graph, "normalize.deviation").unwrap().fill(60.0);
             let config = OptimizerConfig { kind, momentum, weight_decay: 0.01, gradient_clip: 0.0, fine_tuning: None };

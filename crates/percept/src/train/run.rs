@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     checkpoint,
+    choose::{Choice, choose},
     config::{Preprocess, TrainConfig, TrainOptions},
     defaults::{self, Facts},
     events::{Event, Listener},
@@ -23,19 +24,12 @@ use crate::{
     data::{self, Dataset, DatasetConfig, LabelKind, Source, Split},
     files,
     image::ImageShape,
-    model::{self, Graph, ModelConfig, Parameters, fold},
+    model::{self, Conventions, Graph, ModelConfig, Parameters, fold},
     ops::Network,
     recall::Recall,
-    weights::pretrained::{self, PRETRAINED, Pretrained, Weights},
+    weights::pretrained::{self, Pretrained, Weights},
 };
 
-/// Images up to this side keep it where all have one size.
-const NATIVE: usize = 64;
-/// With fewer training images, folds of all of them judge better than the few that could be held out, and a second stage
-/// could not be judged at all.
-const FEW_IMAGES: usize = 500;
-/// Smaller pictures are brought to this side.
-const LEAST_SIDE: usize = 8;
 /// Share of a `--time` budget's steps that is planned, so that a slower moment does not cut the end off.
 const PLANNED: f64 = 0.96;
 /// Seconds that writing the report takes at most.
@@ -94,7 +88,10 @@ pub fn train(
     // Pictures that the network cannot take are refused before anything is read or downloaded for them.
     let [height, width] = image_size;
     let input = ImageShape { height, width, channels: source.channels };
-    model::build(&model, &ModelConfig { input, classes: 2, hidden: defaults::HIDDEN, per_pixel: false })?;
+    model::build(
+        &model,
+        &ModelConfig { input, classes: 2, hidden: defaults::HIDDEN, per_pixel: false, conventions: None },
+    )?;
     wanted.image_size = Some(image_size);
     wanted.validation = validation;
     let weights = match (&extension, pretrained) {
@@ -105,8 +102,9 @@ pub fn train(
         }
         (None, Some(pretrained)) => {
             source.show_with_channels(3);
-            wanted.filter = options.filter.unwrap_or(pretrained.filter);
-            Some(load_weights(pretrained, &options, &wanted, listener)?)
+            let weights = load_weights(pretrained, &options, &wanted, listener)?;
+            wanted.filter = options.filter.unwrap_or(weights.pretrained.filter);
+            Some(weights)
         }
         (None, None) => None,
     };
@@ -118,7 +116,14 @@ pub fn train(
     notes.into_iter().for_each(|note| listener(Event::Note(note)));
     listener(Event::Note(dataset.splits_note.clone()));
 
-    let graph = build(&options, &model, &dataset).inspect_err(|_| forget_if_empty(&run))?;
+    // The file may hold other weights of the model than those that it begins with.
+    let pretrained = weights.as_ref().map_or(pretrained, |weights| Some(weights.pretrained));
+    let conventions = match (&extension, pretrained) {
+        (Some(extension), _) => extension.conventions(),
+        (None, Some(pretrained)) => pretrained.conventions,
+        (None, None) => Conventions::usual(&model),
+    };
+    let graph = build(&options, &model, &dataset, conventions).inspect_err(|_| forget_if_empty(&run))?;
     let facts = Facts {
         model: &model,
         labels: if dataset.sets.is_some() { LabelKind::Several } else { LabelKind::One },
@@ -164,13 +169,13 @@ pub fn train(
                     network = Network::new(graph, parameters);
                 }
                 listener(Event::Note(format!(
-                    "--time {time:.0}s is over after stage 1, whose classifier is the result; with more time all layers learn"
+                    "--time {time}s is over after stage 1, whose classifier is the result; with more time all layers learn"
                 )));
             }
             None => {
                 forget_if_empty(&run);
                 return Err(Error::invalid(
-                    format!("--time {time:.0}s is over before the first step"),
+                    format!("--time {time}s is over before the first step"),
                     "give more time, or choose a smaller --model or --batch-size",
                 ));
             }
@@ -223,7 +228,11 @@ fn load_weights(
         ..pretrained::Places::new(wanted.cache_dir.clone(), &report)
     };
     let weights = pretrained.load(&places)?;
-    listener(Event::Note(format!("weights: {}", weights.location)));
+    let whose = match weights.pretrained.maker {
+        maker if maker == pretrained.maker => String::new(),
+        maker => format!(", as {maker} trained them"),
+    };
+    listener(Event::Note(format!("weights: {}{whose}", weights.location)));
     Ok(weights)
 }
 
@@ -337,109 +346,21 @@ fn resumed(asked: TrainOptions, run: &Path) -> Result<TrainOptions> {
     Ok(TrainOptions { data_dir: asked.data_dir, cache_dir: asked.cache_dir, ..options })
 }
 
-/// What learns, and the size that images are brought to.
-struct Choice {
-    model: String,
-    image_size: [usize; 2],
-    /// The weights that it begins with.
-    pretrained: Option<&'static Pretrained>,
-    /// The last stage of its fine-tuning.
-    stage: u8,
-    /// Share of the training images held out for validation.
-    validation: f64,
-    /// Why, for what was not asked for.
-    notes: Vec<String>,
-}
-
-/// Takes what was asked for, and chooses the rest by the size of the pictures and how many there are, `beside` others.
-fn choose(options: &TrainOptions, source: &Source, beside: usize) -> Result<Choice> {
-    let asked = options.model.as_deref().filter(|&name| name != "auto").map(model::find).transpose()?;
-    let probe = data::probe(source)?;
-    let median = [probe.height, probe.width];
-    let mut notes = Vec::new();
-    let model = match asked {
-        Some(model) => model,
-        None => {
-            let size = options.image_size.unwrap_or(median);
-            let (name, reason) = model::choose(size, probe.train, options.from_scratch);
-            notes.push(format!("model {name}: {reason}"));
-            model::find(name)?
-        }
-    };
-    let keeps_size = probe.uniform && median[0].max(median[1]) <= NATIVE;
-    let size = options.image_size.or(keeps_size.then_some(median));
-    let pretrained = pretrained(options, model, size)?;
-    let published = Pretrained::of(model.name).filter(|_| !options.from_scratch && options.extend.is_none());
-    if let (Some(published), None) = (published, pretrained) {
-        notes.push(format!(
-            "{} begins with random numbers: up to {NATIVE} pixels it looks at pictures through another stem, for which no \
-             weights are published; --image-size {} takes those that are, --from-scratch says that none are wanted",
-            model.name, published.side
-        ));
-    }
-    let image_size = options.image_size.unwrap_or_else(|| {
-        if let Some(pretrained) = pretrained {
-            return [pretrained.side; 2];
-        }
-        if keeps_size {
-            return median;
-        }
-        let side = median[0].min(median[1]).clamp(LEAST_SIDE, model.side);
-        notes.push(format!(
-            "images are brought to {side}x{side} (the median is {}x{}); see --image-size",
-            median[0], median[1]
-        ));
-        [side, side]
-    });
-    let is_small = probe.train.is_some_and(|images| images + beside < FEW_IMAGES);
-    let stage = options.stage.filter(|&stage| stage > 0).unwrap_or(if is_small { 1 } else { 2 });
-    let by_folds = pretrained.is_some() && is_small && stage == 1;
-    let validation = options.validation.unwrap_or(if by_folds { 0.0 } else { defaults::VALIDATION });
-    Ok(Choice { model: model.name.into(), image_size, pretrained, stage, validation, notes })
-}
-
-/// The weights that a model begins with: those of a model that has no other use, or that of larger pictures.
-fn pretrained(
-    options: &TrainOptions,
-    model: &model::Model,
-    size: Option<[usize; 2]>,
-) -> Result<Option<&'static Pretrained>> {
-    let published = Pretrained::of(model.name);
-    if options.weights.is_some() && (published.is_none() || options.from_scratch) {
-        let names: Vec<&str> = PRETRAINED.iter().map(|weights| weights.model).collect();
-        return Err(match options.from_scratch {
-            true => Error::invalid("--weights and --from-scratch contradict each other", "leave one of them out"),
-            false => Error::invalid(
-                format!("no pretrained weights fit into {}", model.name),
-                format!("leave --weights out, or choose --model {}", names.join(", ")),
-            ),
-        });
-    }
-    // Residual networks look at small pictures through another stem, for which there are no weights.
-    let is_small = model.has_small_stem && size.is_some_and(|size| size[0].max(size[1]) <= NATIVE);
-    if let (Some(published), true, Some(_), Some([height, width])) =
-        (published, is_small, &options.weights, options.image_size)
-    {
-        return Err(Error::invalid(
-            format!(
-                "no weights of {} fit pictures of {height}x{width}: up to {NATIVE} pixels it has another stem",
-                model.name
-            ),
-            format!("choose a larger --image-size, such as {}, or leave --weights out", published.side),
-        ));
-    }
-    Ok(published.filter(|_| !options.from_scratch && (options.weights.is_some() || !is_small)))
-}
-
-fn build(options: &TrainOptions, model: &str, dataset: &Dataset) -> Result<Graph> {
+fn build(options: &TrainOptions, model: &str, dataset: &Dataset, conventions: Conventions) -> Result<Graph> {
     let hidden = options.hidden.unwrap_or(defaults::HIDDEN);
-    model::build(model, &architecture(dataset, hidden, options.preprocess.unwrap_or_default()))
+    let preprocess = options.preprocess.unwrap_or_default();
+    model::build(model, &architecture(dataset, hidden, preprocess, conventions.unless_usual(model)))
 }
 
 /// What the model's shape depends on, as the model file carries it.
-pub(super) fn architecture(dataset: &Dataset, hidden: usize, preprocess: Preprocess) -> ModelConfig {
+pub(super) fn architecture(
+    dataset: &Dataset,
+    hidden: usize,
+    preprocess: Preprocess,
+    conventions: Option<Conventions>,
+) -> ModelConfig {
     let per_pixel = preprocess == Preprocess::MeanImage;
-    ModelConfig { input: dataset.shape, classes: dataset.classes.len(), hidden, per_pixel }
+    ModelConfig { input: dataset.shape, classes: dataset.classes.len(), hidden, per_pixel, conventions }
 }
 
 /// The run's folder, made where it is new.

@@ -29,10 +29,15 @@ pub use tensors::{bytes_of, floats_of};
 /// Tensors by name: shape, and numbers in row-major order.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Raised when a file written today could not be read by yesterday's Percept.
-const FORMAT: u32 = 2;
-/// What a model of classes that exclude each other is written as: yesterday's Percept reads it.
+/// Raised when a file written today could not be read by yesterday's Percept. A model is written in the lowest that says all of
+/// it.
+const FORMAT: u32 = 3;
+/// What a model of classes that exclude each other is written as.
 const EXCLUSIVE_FORMAT: u32 = 1;
+/// What a model with thresholds is.
+const THRESHOLDS_FORMAT: u32 = 2;
+/// What a model with conventions of its own is: an earlier Percept would overlook them.
+const CONVENTIONS_FORMAT: u32 = 3;
 /// The key of Percept's entry in the file's metadata.
 const KEY: &str = "percept";
 /// The model file's name in a run's folder.
@@ -101,7 +106,7 @@ impl ModelCard {
     /// A card for a model that was not measured yet.
     pub fn new(model: &str, architecture: ModelConfig, classes: Vec<String>, fit: Fit) -> Self {
         Self {
-            format: EXCLUSIVE_FORMAT,
+            format: if architecture.conventions.is_some() { CONVENTIONS_FORMAT } else { EXCLUSIVE_FORMAT },
             version: env!("CARGO_PKG_VERSION").into(),
             model: model.into(),
             architecture,
@@ -130,7 +135,7 @@ impl ModelCard {
     /// The same card of a model whose classes do not exclude each other.
     #[must_use]
     pub fn with_thresholds(self, thresholds: Vec<f32>) -> Self {
-        Self { format: FORMAT, thresholds: Some(thresholds), ..self }
+        Self { format: self.format.max(THRESHOLDS_FORMAT), thresholds: Some(thresholds), ..self }
     }
 
     /// Whether classes exclude each other.

@@ -7,6 +7,9 @@ writes logits.json beside this file, or the named models anew in it; `cargo test
 holds Percept's networks to it. It needs torch, torchvision and timm; with which versions the logits were computed is in the
 file.
 
+Files of weights whose makers name tensors, pad, or add to variances otherwise than Percept's networks do by themselves are
+there with the names and shapes of all tensors: the test writes such a file and reads it as a user's.
+
 Weights and image are not stored: both sides compute them from the name of each parameter and the place in it, in the
 order of files. The networks run in f64 on numbers that are exact in f32, so that what is measured is Percept's error
 alone.
@@ -34,6 +37,17 @@ MODELS = {
     "efficientnet_lite2": (260, "timm tf_efficientnet_lite2", lambda: timm.create_model("tf_efficientnet_lite2")),
     "mobilenet_v3_large": (224, "timm mobilenetv3_large_100", lambda: timm.create_model("mobilenetv3_large_100")),
     "convnext_tiny": (224, "timm convnext_tiny", lambda: timm.create_model("convnext_tiny")),
+}
+
+# The same by maker and model, for files as these write them.
+FILES = {
+    "timm:efficientnet_lite0": (224, "timm efficientnet_lite0", lambda: timm.create_model("efficientnet_lite0")),
+    "torchvision:mobilenet_v3_large": (
+        224,
+        "torchvision.models.mobilenet_v3_large",
+        lambda: torchvision.models.mobilenet_v3_large(),
+    ),
+    "torchvision:convnext_tiny": (224, "torchvision.models.convnext_tiny", lambda: torchvision.models.convnext_tiny()),
 }
 
 
@@ -90,8 +104,9 @@ def logits(model, side):
 
 
 def main():
-    wanted = sys.argv[1:] or list(MODELS)
+    wanted = sys.argv[1:] or [*MODELS, *FILES]
     file = json.loads(FILE.read_text()) if sys.argv[1:] and FILE.exists() else {"models": {}}
+    file.setdefault("files", {})
     file["made_with"] = {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -100,13 +115,20 @@ def main():
         "timm": timm.__version__,
     }
     for name in wanted:
-        side, definition, build = MODELS[name]
-        file["models"][name] = {"definition": definition, "side": side, "logits": logits(build(), side)}
-        found = np.array(file["models"][name]["logits"])
+        part, (side, definition, build) = ("models", MODELS[name]) if name in MODELS else ("files", FILES[name])
+        model = build()
+        shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+        entry = {"definition": definition, "side": side, "logits": logits(model, side)}
+        if part == "files":
+            entry["tensors"] = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+        file[part][name] = entry
+        found = np.array(entry["logits"])
         print(f"{name}: logits from {found.min():.3f} to {found.max():.3f}, deviation {found.std():.3f}")
-    rows = [f'    "{name}": {json.dumps(model)}' for name, model in file["models"].items()]
-    text = '{{\n  "made_with": {},\n  "models": {{\n{}\n  }}\n}}\n'
-    FILE.write_text(text.format(json.dumps(file["made_with"]), ",\n".join(rows)))
+    parts = [f'  "made_with": {json.dumps(file["made_with"])}']
+    for part in ("models", "files"):
+        rows = [f'    "{name}": {json.dumps(model)}' for name, model in file[part].items()]
+        parts.append(f'  "{part}": {{\n' + ",\n".join(rows) + "\n  }")
+    FILE.write_text("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ pub(super) fn stage_one(
 ) -> Result<Option<StageOne>> {
     let backbone = graph.without_classifier()?;
     let kept = Parameters(parameters.0[..backbone.parameters.len()].to_vec());
-    let identity = format!("{} {} {:?} {:?}", graph.name, fingerprint(&kept), config.fit, config.filter);
+    // The same numbers give other features by other conventions.
+    let conventions = graph.conventions.unless_usual(&graph.name).map_or(String::new(), |own| format!("{own:?} "));
+    let identity = format!("{} {conventions}{} {:?} {:?}", graph.name, fingerprint(&kept), config.fit, config.filter);
     // Mixed images have no features of one class.
     let augmentation = Augmentation { mixup: 0.0, cutmix: 0.0, ..config.augmentation.clone() };
     let mut extraction = Extraction {

@@ -30,7 +30,7 @@ fn dataset(train: usize, validation: usize) -> Dataset {
 /// A backbone with random numbers, as if it were a pretrained one: its norms know what goes through it.
 fn backbone() -> (Graph, Parameters) {
     let input = ImageShape { height: SIDE, width: SIDE, channels: 3 };
-    let config = ModelConfig { input, classes: 2, hidden: 0, per_pixel: false };
+    let config = ModelConfig { input, classes: 2, hidden: 0, per_pixel: false, conventions: None };
     let graph = model::build("efficientnet_lite0", &config).unwrap();
     let mut parameters = Parameters::initialize(&graph, 1);
     parameters.get_mut(&graph, "normalize.mean").unwrap().fill(127.0);
@@ -152,7 +152,9 @@ fn a_classifier_of_several_classes_an_image_learns_each_alone() {
             Dataset::from_label_sets("light", classes, one.shape, pixels, shown, learned, held, Vec::new()).unwrap();
         let input = several.shape;
         let (two, numbers) = backbone();
-        let graph = model::build(&two.name, &ModelConfig { input, classes: 3, hidden: 0, per_pixel: false }).unwrap();
+        let graph =
+            model::build(&two.name, &ModelConfig { input, classes: 3, hidden: 0, per_pixel: false, conventions: None })
+                .unwrap();
         let mut parameters = Parameters::initialize(&graph, 1);
         let last = numbers.0.len() - 2;
         parameters.0[..last].clone_from_slice(&numbers.0[..last]);

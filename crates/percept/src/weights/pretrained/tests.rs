@@ -16,7 +16,7 @@ use crate::{
 
 fn graph(name: &str, classes: usize) -> Graph {
     let input = ImageShape { height: 32, width: 32, channels: 3 };
-    model::build(name, &ModelConfig { input, classes, hidden: 0, per_pixel: false }).unwrap()
+    model::build(name, &ModelConfig { input, classes, hidden: 0, per_pixel: false, conventions: None }).unwrap()
 }
 
 /// Names and shapes.
@@ -89,11 +89,55 @@ fn weights_come_into_their_layers_and_bring_their_normalisation() {
     let before = parameters.get(&own, "classifier.weight").unwrap().to_vec();
     let weights = lite0().load(&Places { file: Some(file.clone()), ..places(folder.path()) }).unwrap();
     assert_eq!(weights.location, file.display().to_string());
-    weights.fill(&own, &mut parameters).unwrap();
+    assert_eq!(weights.fill(&own, &mut parameters).unwrap(), Some(1000));
     assert_eq!(parameters.get(&own, "normalize.mean").unwrap(), [127.0; 3]);
     assert_eq!(parameters.get(&own, "conv_stem.weight").unwrap()[0], 0.0);
     assert_eq!(parameters.get(&own, "bn1.weight").unwrap()[0], 1.0);
     assert_eq!(parameters.get(&own, "classifier.weight").unwrap(), before);
+}
+
+#[test]
+fn a_backbone_by_itself_needs_the_classifier_of_imagenet() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ten.safetensors");
+    fs::write(&file, file_of(&graph("efficientnet_lite0", 10), |_| {})).unwrap();
+    let error = lite0().model(&Places { file: Some(file.clone()), ..places(folder.path()) }).err().unwrap();
+    let expected =
+        format!("{} tells 10 classes apart, not ImageNet's 1000: what they are is not in it", file.display());
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(
+        error.hint(),
+        Some("train a classifier on it: percept train DATA --model efficientnet_lite0 --weights FILE")
+    );
+    fs::write(&file, file_of(&graph("efficientnet_lite0", 1000), |_| {})).unwrap();
+    assert!(lite0().model(&Places { file: Some(file), ..places(folder.path()) }).is_ok());
+}
+
+#[test]
+fn whose_weights_a_file_holds_is_told_by_names_checksum_or_user() {
+    let told = |model: &str, maker, name: &str, checksum: &str| {
+        let tensors = Tensors::from([(name.to_string(), (vec![1], vec![0.0]))]);
+        let entry = Pretrained::of(model).unwrap().told_by(maker, &tensors, || checksum.into());
+        (entry.maker, entry.crop, entry.conventions)
+    };
+    let torch = Conventions::TORCH;
+    // ResNets are named alike by everybody.
+    assert_eq!(told("resnet50", None, "conv1.weight", "0123"), ("timm", 0.95, torch));
+    assert_eq!(told("resnet50", None, "conv1.weight", "0676ba61ff"), ("torchvision", 0.875, torch));
+    assert_eq!(told("resnet50", None, "conv1.weight", "11ad3fa6ff").1, 224.0 / 232.0);
+    assert_eq!(told("resnet50", Some("torchvision"), "conv1.weight", "0123"), ("torchvision", 0.875, torch));
+    assert_eq!(told("resnet50", Some("timm"), "conv1.weight", "0676ba61ff").0, "timm");
+    let (maker, _, conventions) = told("mobilenet_v3_large", None, "features.0.0.weight", "0123");
+    assert_eq!((maker, conventions.epsilon, conventions.padding), ("torchvision", 1e-3, model::Padding::Even));
+    assert_eq!(told("mobilenet_v3_large", None, "conv_stem.weight", "0123").2, torch);
+    assert_eq!(told("efficientnet_lite0", None, "conv_stem.weight", "0123").2, Conventions::TENSORFLOW);
+    assert_eq!(told("efficientnet_lite0", None, "conv_stem.weight", "37913777"), ("timm", 0.875, torch));
+    // One file stands for one side, whoever made it.
+    for entry in &PRETRAINED {
+        assert_eq!(Some(entry.side), Pretrained::of(entry.model).map(|first| first.side), "{}", entry.model);
+    }
+    let own = |entry: &&Pretrained| entry.conventions != Conventions::usual(entry.model);
+    assert_eq!(PRETRAINED.iter().filter(own).count(), 3);
 }
 
 #[test]
@@ -114,6 +158,18 @@ fn what_does_not_fit_is_named() {
         other,
         "FILE does not hold the weights of efficientnet_lite0: conv_stem.weight is [32, 3, 5, 5], not [32, 3, 3, 3]"
     );
+    let head = message(&|tensors| {
+        tensors.iter_mut().for_each(|tensor| {
+            if tensor.0 == "classifier.weight" {
+                tensor.1 = vec![1000, 7];
+            }
+        })
+    });
+    assert!(head.ends_with("classifier.weight is [1000, 7], not [3, 1280]"), "{head}");
+    let finished = message(&|tensors| tensors.push(("normalize.mean".into(), vec![3])));
+    assert_eq!(finished, "FILE does not hold the weights of efficientnet_lite0: it is a finished model of Percept");
+    let error = refusal(&file, &own);
+    assert!(error.hint().is_some_and(|hint| hint.contains("percept train DATA --extend ")), "{error}");
     fs::write(&file, file_of(&graph("resnet18", 1000), |_| {})).unwrap();
     let error = refusal(&file, &own);
     assert!(error.to_string().ends_with(" more tensors do not fit"), "{error}");
