@@ -29,6 +29,14 @@ fn pictures_are_drawn_over_and_named_apart() {
     one(folder, "more/one.png");
     for (model, words) in [("cnn", "(Grad-CAM)"), ("softmax", "orange pixels voted for the class")] {
         train(folder, model, &["--model", model, "--epochs", "3"]);
+        // The report draws the same over every wrong answer that it shows.
+        let metrics = json(&fs::read_to_string(folder.join(model).join("metrics.json")).expect("metrics"));
+        let (top1, images) = (metrics["test"]["top1"].as_f64(), metrics["test"]["images"].as_f64());
+        let wrong = top1.zip(images).map(|(top1, images)| ((1.0 - top1) * images).round() as usize).expect("figures");
+        assert!(wrong > 0, "{model} is never wrong: train less");
+        let report = fs::read_to_string(folder.join(model).join("report.html")).expect("a report");
+        assert!(report.contains("Worst mistakes</h2>"));
+        assert_eq!(report.matches("alt=\"what spoke for the answer: ").count(), wrong.min(24), "{model}");
         let output = percept(folder, &["explain", model, "one.png", "more", "--out", "drawn"]);
         let text = stdout(&output);
         let lines: Vec<&str> = text.lines().collect();

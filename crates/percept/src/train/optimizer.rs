@@ -237,6 +237,52 @@ mod tests {
     };
 
     #[test]
+    fn early_layers_of_a_pretrained_network_join_in_late_and_learn_less() {
+        let input = ImageShape { height: 8, width: 8, channels: 3 };
+        let config = ModelConfig { input, classes: 3, hidden: 7, per_pixel: false, conventions: None };
+        let graph = model::build("cnn6", &config).unwrap();
+        let steps = 100;
+        let fine_tuning = |fine_tuning| OptimizerConfig {
+            kind: OptimizerKind::AdamW,
+            momentum: 0.9,
+            weight_decay: 0.01,
+            gradient_clip: 0.0,
+            fine_tuning,
+        };
+        let last = graph.parameters.len() - 1;
+        let optimizer = fine_tuning(Some(steps)).init(&graph);
+        let at = |step| (0..=last).map(optimizer.shares(step)).collect::<Vec<f64>>();
+        // The last layer learns from the first step on, the first one after three tenths of them.
+        assert!(at(0)[..last].iter().all(|&share| share == 0.0) && at(0)[last] == 1.0);
+        assert!(at(15).iter().filter(|&&share| share > 0.0).count() > last / 3 && at(15)[0] == 0.0);
+        assert_eq!((at(29)[0], at(30)[0]), (0.0, FIRST_LAYER));
+        let joined = at(30);
+        assert!(joined.is_sorted() && joined[0] == FIRST_LAYER && joined[last] == 1.0, "{joined:?}");
+        assert_eq!(at(99), joined);
+        let middle = joined[last / 2];
+        assert!((middle - FIRST_LAYER.powf(1.0 - (last / 2) as f64 / last as f64)).abs() < 1e-12);
+        // Nothing of that in a training from nothing.
+        assert!((0..=last).map(fine_tuning(None).init(&graph).shares(0)).all(|share| share == 1.0));
+        // And the parameters move by it.
+        let mut parameters = Parameters::initialize(&graph, 3);
+        parameters.get_mut(&graph, "normalize.deviation").unwrap().fill(60.0);
+        let images: Vec<u8> = (0..4 * input.len()).map(|i| ((i * 7919 + i / 13 * 104_729) % 256) as u8).collect();
+        let mut network = Network::new(graph.clone(), parameters.clone());
+        let mut optimizer = fine_tuning(Some(steps)).init(&graph);
+        let mut moved = |step| {
+            let before = network.parameters.clone();
+            let targets = Targets::Labels(&[0, 1, 2, 1]);
+            optimizer.learn(&mut network, &images, targets, &LossConfig::default(), 0.01, step);
+            let pairs = graph.parameters.iter().zip(before.0.iter().zip(&network.parameters.0));
+            let trained = pairs.filter(|(spec, _)| spec.role.is_trained());
+            trained.map(|(_, (before, after))| before != after).collect::<Vec<bool>>()
+        };
+        let first = moved(0);
+        assert!(first[first.len() - 1] && first.iter().filter(|&&moved| moved).count() == 1, "{first:?}");
+        assert!(moved(30).into_iter().all(|moved| moved));
+    }
+
+    #[test]
     fn a_step_that_uses_gradients_up_gives_the_bits_of_one_that_keeps_them() {
         let images: Vec<u8> = (0..6 * 8 * 8 * 3).map(|i| ((i * 7919 + i / 13 * 104_729) % 256) as u8).collect();
         let labels = [0, 2, 1, 1, 2, 0];
@@ -245,7 +291,9 @@ mod tests {
         for ((kind, momentum), (name, per_pixel)) in
             kinds.into_iter().flat_map(|kind| [("softmax", true), ("mlp", false), ("cnn6", false)].map(|m| (kind, m)))
         {
-            let graph = model::build(name, &ModelConfig { input, classes: 3, hidden: 70, per_pixel, conventions: None }).unwrap();
+            let graph =
+                model::build(name, &ModelConfig { input, classes: 3, hidden: 70, per_pixel, conventions: None })
+                    .unwrap();
             let mut parameters = Parameters::initialize(&graph, 3);
             parameters.get_mut(&graph, "normalize.deviation").unwrap().fill(60.0);
             let config = OptimizerConfig { kind, momentum, weight_decay: 0.01, gradient_clip: 0.0, fine_tuning: None };
