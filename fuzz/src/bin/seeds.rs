@@ -51,7 +51,7 @@ fn model_files(into: &Path) -> Result<()> {
     let temporary = tempfile::tempdir()?;
     for (row, side) in model::MODELS.iter().zip([3, 4].into_iter().chain(iter::repeat(32))) {
         let input = ImageShape { height: side, width: side, channels: 1 };
-        let config = ModelConfig { input, classes: 2, hidden: 2, per_pixel: side == 3 , conventions: None};
+        let config = ModelConfig { input, classes: 2, hidden: 2, per_pixel: side == 3, conventions: None };
         let graph = model::build(row.name, &config)?;
         let numbers = Parameters::initialize(&graph, 1);
         let card = ModelCard::new(row.name, config, vec!["cat".into(), "dog".into()], Fit::default());
