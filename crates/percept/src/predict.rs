@@ -1,10 +1,10 @@
 //! Predictions on new images: open a model file, classify pictures. Never trains and reads no datasets.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use crate::{
     Error, Result,
-    image::{Image, MAX_PIXELS, decode_for_within, decode_within, resize},
+    image::{Image, MAX_PIXELS, decode_for_within, decode_within, resize_or_lend},
     ops::{Answers, Predictor, probabilities},
     unknown::Known,
     weights::{self, ModelCard, SavedModel},
@@ -48,9 +48,14 @@ pub struct Outcome {
 /// # Panics
 /// If the picture has another number of channels than the model takes.
 pub fn prepare(card: &ModelCard, picture: &Image) -> Image {
+    prepare_or_lend(card, picture).into_owned()
+}
+
+/// [`prepare`], which copies no picture that is as it should be.
+fn prepare_or_lend<'a>(card: &ModelCard, picture: &'a Image) -> Cow<'a, Image> {
     let input = card.architecture.input;
     assert_eq!(picture.shape.channels, input.channels, "channels of the picture and of the model");
-    resize(picture, input.height, input.width, card.framing())
+    resize_or_lend(picture, input.height, input.width, card.framing())
 }
 
 /// [`prepare`] of an encoded picture of no more than `most` pixels, which need not all be decoded for it.
@@ -92,6 +97,10 @@ pub struct Classifier {
     card: ModelCard,
     predictor: Predictor,
     known: Option<Known>,
+    /// Room for the pictures of a call, in the model's size.
+    pixels: Vec<u8>,
+    /// Room for what the network makes of them.
+    answers: Answers,
 }
 
 impl Classifier {
@@ -106,7 +115,7 @@ impl Classifier {
     /// A classifier of a model that is in memory already.
     pub fn from_saved(model: SavedModel) -> Self {
         let predictor = Predictor::new(model.graph, model.parameters).with_views(model.card.views);
-        Self { card: model.card, predictor, known: model.known }
+        Self { card: model.card, predictor, known: model.known, pixels: Vec::new(), answers: Answers::default() }
     }
 
     /// What the model file says.
@@ -146,8 +155,12 @@ impl Classifier {
     /// # Panics
     /// If a picture has another number of channels than the model takes.
     pub fn classify(&mut self, images: &[Image]) -> Vec<Prediction> {
-        let pixels: Vec<u8> = images.iter().flat_map(|image| prepare(&self.card, image).pixels).collect();
-        self.classify_pixels(&pixels)
+        let mut pixels = std::mem::take(&mut self.pixels);
+        pixels.clear();
+        images.iter().for_each(|image| pixels.extend_from_slice(&prepare_or_lend(&self.card, image).pixels));
+        let predictions = self.classify_pixels(&pixels);
+        self.pixels = pixels;
+        predictions
     }
 
     /// The same for pixels that have the model's size.
@@ -155,7 +168,10 @@ impl Classifier {
         let Outcome { probabilities, unknown } = self.outcome(pixels);
         let rows = probabilities.chunks_exact(self.card.classes.len()).zip(unknown);
         let exclusive = self.card.is_exclusive();
-        rows.map(|(row, unknown)| Prediction { likelihoods: self.rank(row), exclusive, unknown }).collect()
+        let predictions =
+            rows.map(|(row, unknown)| Prediction { likelihoods: self.rank(row), exclusive, unknown }).collect();
+        self.answers.logits = probabilities;
+        predictions
     }
 
     /// What it says of pictures that [`prepare`] brought to its size: u8 `[images, height, width, channels]`.
@@ -169,10 +185,12 @@ impl Classifier {
 
     fn outcome_in_pool(&mut self, pixels: &[u8]) -> Outcome {
         let classes = self.card.classes.len();
-        let Answers { logits: mut rows, features } = self.predictor.answer(pixels);
+        self.predictor.answer_into(pixels, &mut self.answers);
+        // The logits go to the caller as probabilities, the features stay.
+        let (mut rows, features) = (std::mem::take(&mut self.answers.logits), &self.answers.features);
         let unknown = match &self.known {
             Some(known) => {
-                known.distances(&features, &rows).into_iter().map(|distance| known.is_unknown(distance)).collect()
+                known.distances(features, &rows).into_iter().map(|distance| known.is_unknown(distance)).collect()
             }
             None => vec![false; rows.len() / classes],
         };

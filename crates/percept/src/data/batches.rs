@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -209,7 +211,7 @@ impl Batch {
     /// [`Error::Invalid`] if an index, a label or the size of `images.pixels` is out of range.
     pub fn gather(&mut self, images: &Images, indices: &[u32]) -> Result<()> {
         self.prepare(images, indices)?;
-        self.targets = images.sets.map(|sets| sets.targets(&self.labels, images.classes));
+        self.write_targets(images);
         let len = images.shape.len();
         let group = images_per_task(len, COPIED_BYTES_PER_TASK);
         let tasks = self.pixels.par_chunks_mut(group * len).zip(indices.par_chunks(group));
@@ -242,20 +244,28 @@ impl Batch {
         let (shape, len) = (images.shape, images.shape.len());
         let group = images_per_task(len, AUGMENTED_BYTES_PER_TASK);
         let tasks = self.pixels.par_chunks_mut(group * len).zip(indices.par_chunks(group));
-        tasks.for_each_init(Vec::new, |scratch, (targets, indices)| {
-            for (target, &index) in targets.chunks_exact_mut(len).zip(indices) {
-                augmentation.augment(images.image(index), target, scratch, shape, moment, index);
-            }
+        tasks.for_each(|(targets, indices)| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                for (target, &index) in targets.chunks_exact_mut(len).zip(indices) {
+                    augmentation.augment(images.image(index), target, scratch, shape, moment, index);
+                }
+            });
         });
-        let mut targets = self.targets.take().unwrap_or_default();
         if augmentation.mixes() {
             let own = augmentation.mix(&mut self.pixels, shape, moment);
-            mix_targets(&mut targets, &self.labels, images, own);
-            self.targets = Some(targets);
-        } else if let Some(sets) = images.sets {
-            self.targets = Some(sets.targets(&self.labels, images.classes));
+            mix_targets(self.targets.get_or_insert_default(), &self.labels, images, own);
+        } else {
+            self.write_targets(images);
         }
         Ok(())
+    }
+
+    /// The targets of images as they are, where these may show several classes.
+    fn write_targets(&mut self, images: &Images) {
+        match images.sets {
+            Some(sets) => sets.write_targets(&self.labels, images.classes, self.targets.get_or_insert_default()),
+            None => self.targets = None,
+        }
     }
 
     /// Checks the request, copies the labels and makes room for the pixels.
@@ -283,6 +293,11 @@ fn mix_targets(targets: &mut Vec<f32>, labels: &[u32], images: &Images, own: f32
             }
         }
     }
+}
+
+thread_local! {
+    /// Room for an image while it is augmented: a thread keeps it from step to step.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes that make a task worth a thread's while. Work is cut by them, never by the number of threads.

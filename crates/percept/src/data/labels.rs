@@ -65,11 +65,18 @@ impl LabelSets {
 
     /// `[labels, classes]`: 1 where an image shows a class, 0 where not.
     pub fn targets(&self, labels: &[u32], classes: usize) -> Vec<f32> {
-        let mut targets = vec![0.0; labels.len() * classes];
+        let mut targets = Vec::new();
+        self.write_targets(labels, classes, &mut targets);
+        targets
+    }
+
+    /// [`Self::targets`], in place of what `targets` held.
+    pub fn write_targets(&self, labels: &[u32], classes: usize, targets: &mut Vec<f32>) {
+        targets.clear();
+        targets.resize(labels.len() * classes, 0.0);
         for (row, &label) in targets.chunks_exact_mut(classes.max(1)).zip(labels) {
             self.classes_of(label).iter().for_each(|&class| row[class as usize] = 1.0);
         }
-        targets
     }
 
     /// Counts classes as `places` does.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 pub use decode::{MAX_PIXELS, decode, decode_for, decode_for_within, decode_within, dimensions, dimensions_of_file};
+pub(crate) use resize::resize_or_lend;
 pub use resize::{PADDING, encode_png, part_seen, resize};
 pub use views::{View, Views};
 

@@ -1,5 +1,7 @@
 //! From one size to another, antialiased, and back to a file for reports.
 
+use std::borrow::Cow;
+
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image as Pixels, ImageRef},
@@ -16,14 +18,24 @@ pub const PADDING: u8 = 114;
 /// `BILINEAR` or `BICUBIC` and torchvision's `antialias=True`. A picture that has the size already is copied, unless a
 /// margin is to be cut off.
 pub fn resize(image: &Image, height: usize, width: usize, framing: impl Into<Framing>) -> Image {
+    resize_or_lend(image, height, width, framing).into_owned()
+}
+
+/// [`resize`], but what has the size already is not copied.
+pub(crate) fn resize_or_lend(
+    image: &Image,
+    height: usize,
+    width: usize,
+    framing: impl Into<Framing>,
+) -> Cow<'_, Image> {
     let Framing { fit, filter, crop } = framing.into();
     let shape = image.shape;
     let cuts = fit == Fit::Crop && crop < 1.0;
     if shape.is_empty() || ([shape.height, shape.width] == [height, width] && !cuts) {
-        return image.clone();
+        return Cow::Borrowed(image);
     }
     let plan = Plan::new(shape, height, width, Framing { fit, filter, crop });
-    plan.pad(resample(image, plan.part, plan.size[0], plan.size[1], filter))
+    Cow::Owned(plan.pad(resample(image, plan.part, plan.size[0], plan.size[1], filter)))
 }
 
 /// What a picture of one shape becomes.

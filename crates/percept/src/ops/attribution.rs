@@ -1,6 +1,6 @@
 //! What an answer hangs on: the last feature map that a network makes, and how the answer changes with it.
 
-use super::{Network, backward::Backward, plan::Plan};
+use super::{Network, plan::Plan};
 use crate::model::{
     Graph, Parameters,
     graph::{Op, Role, Shape},
@@ -59,7 +59,7 @@ impl Explainer {
         let class = choose(&gradient);
         gradient.fill(0.0);
         gradient[class] = 1.0;
-        let mut pass = Backward::new(&network.graph, image, 1, false, Vec::new());
+        let mut pass = network.start_backward(image, 1);
         let last = network.graph.nodes.len() - 1;
         pass.gradients[last] = Some(gradient);
         for index in (watched + 1..=last).rev() {
@@ -68,6 +68,7 @@ impl Explainer {
             }
         }
         let gradient = pass.gradients[watched].take().unwrap_or_default();
+        network.end_backward(pass);
         let values = network.values[watched].take().unwrap_or_default();
         (watched..=last).for_each(|index| network.release(index));
         let (height, width) = match network.graph.nodes[watched].shape {

@@ -3,7 +3,7 @@
 use percept_kernels::{self as kernels, Activation, ConvShape, NormShape};
 
 use super::{
-    Network, Update,
+    Network, Update, Updates,
     forward::pixels,
     plan::{Plan, activation, epsilon},
 };
@@ -11,33 +11,38 @@ use crate::model::{Graph, graph::Op};
 
 /// What a backward pass goes by, and what it has found so far.
 pub(super) struct Backward<'a> {
-    images: &'a [u8],
-    batch: usize,
-    accumulate: bool,
-    /// By the places of their weights among the parameters.
-    updates: Vec<(usize, Update<'a>)>,
+    pub(super) images: &'a [u8],
+    pub(super) batch: usize,
+    pub(super) accumulate: bool,
+    /// Of weights that move at once.
+    pub(super) updates: Option<Updates<'a>>,
     /// Of the nodes' values.
     pub(super) gradients: Vec<Option<Vec<f32>>>,
 }
 
-impl<'a> Backward<'a> {
-    pub(super) fn new(
-        graph: &Graph,
-        images: &'a [u8],
-        batch: usize,
-        accumulate: bool,
-        updates: Vec<(usize, Update<'a>)>,
-    ) -> Self {
-        Self { images, batch, accumulate, updates, gradients: graph.nodes.iter().map(|_| None).collect() }
+impl Backward<'_> {
+    /// The step of these weights, if they are to move at once.
+    fn update(&mut self, graph: &Graph, weights: usize) -> Option<Update<'_>> {
+        let Updates { memory, rule } = self.updates.as_mut()?;
+        rule(weights, &graph.parameters[weights], &mut memory[weights])
     }
 }
 
 impl Network {
+    /// A pass that overwrites gradients and moves nothing; [`Network::end_backward`] takes its room back.
+    pub(super) fn start_backward<'a>(&mut self, images: &'a [u8], batch: usize) -> Backward<'a> {
+        let mut gradients = std::mem::take(&mut self.value_gradients);
+        gradients.resize_with(self.graph.nodes.len(), || None);
+        Backward { images, batch, accumulate: false, updates: None, gradients }
+    }
+
+    /// Ends a pass whose gradients are all used.
+    pub(super) fn end_backward(&mut self, pass: Backward<'_>) {
+        self.value_gradients = pass.gradients;
+    }
+
     /// Propagates the gradient of the logits, fills the parameters' gradients, and releases every value on the way.
     /// Weights that have an update get it at once.
-    ///
-    /// # Panics
-    /// If an update is for another kind of parameter.
     pub(super) fn backward(&mut self, logits_gradient: Vec<f32>, mut pass: Backward<'_>) {
         if let Some(last) = pass.gradients.last_mut() {
             *last = Some(logits_gradient);
@@ -48,7 +53,7 @@ impl Network {
             }
             self.release(index);
         }
-        assert!(pass.updates.is_empty(), "updates of parameters that are no weights of layers");
+        self.end_backward(pass);
     }
 
     /// Turns the gradient of one node's output into those of its parameters and inputs.
@@ -62,18 +67,19 @@ impl Network {
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
                 let weights = self.graph.nodes[index].parameters[0];
-                let to_apply = match Plan::is_trained(&self.graph, index) {
-                    true => self.filter_gradient(index, &shape, &gradient, pass),
-                    false => None,
-                };
+                let to_apply = Plan::is_trained(&self.graph, index)
+                    .then(|| self.filter_gradient(index, &shape, &gradient, pass))
+                    .flatten();
                 if wanted {
                     let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
                     kernels::conv2d_input_gradient(&shape, &gradient, &self.parameters.0[weights], &mut result);
                     self.pass_on(input, result, pass);
                 }
                 // Last, since the input's gradient wants the weights as they were.
-                if let Some((update, of_weights)) = to_apply {
-                    update.apply(&mut self.parameters.0[weights], &of_weights);
+                if let Some(of_weights) = to_apply {
+                    if let Some(update) = pass.update(&self.graph, weights) {
+                        update.apply(&mut self.parameters.0[weights], &of_weights);
+                    }
                     self.pool.give(of_weights);
                 }
                 if bias {
@@ -139,30 +145,28 @@ impl Network {
         }
     }
 
-    /// The gradient of a convolution's weights; where they have an update, that and the gradient are returned.
-    fn filter_gradient<'a>(
+    /// The gradient of a convolution's weights, which is returned where they are to move by it at once.
+    fn filter_gradient(
         &mut self,
         index: usize,
         shape: &ConvShape,
         gradient: &[f32],
-        pass: &mut Backward<'a>,
-    ) -> Option<(Update<'a>, Vec<f32>)> {
+        pass: &mut Backward<'_>,
+    ) -> Option<Vec<f32>> {
         let input = self.graph.nodes[index].inputs[0];
         let weights = self.graph.nodes[index].parameters[0];
         let source = self.take_value(input, pass.batch);
-        let to_apply = match pass.updates.iter().position(|&(parameter, _)| parameter == weights) {
-            Some(place) => {
-                let mut of_weights = self.pool.take(self.parameters.0[weights].len());
-                kernels::conv2d_weight_gradient(shape, &source, gradient, &mut of_weights);
-                Some((pass.updates.swap_remove(place).1, of_weights))
-            }
-            None => {
-                self.parameter_gradient(index, 0, pass.accumulate, |into| {
-                    kernels::conv2d_weight_gradient(shape, &source, gradient, into);
-                });
-                None
-            }
-        };
+        let moves = pass.update(&self.graph, weights).is_some();
+        let to_apply = moves.then(|| {
+            let mut of_weights = self.pool.take(self.parameters.0[weights].len());
+            kernels::conv2d_weight_gradient(shape, &source, gradient, &mut of_weights);
+            of_weights
+        });
+        if !moves {
+            self.parameter_gradient(index, 0, pass.accumulate, |into| {
+                kernels::conv2d_weight_gradient(shape, &source, gradient, into);
+            });
+        }
         self.put_back(input, source);
         to_apply
     }
@@ -188,9 +192,8 @@ impl Network {
             true => pixels(pass.images, &factors),
             false => (&value).into(),
         };
-        match pass.updates.iter().position(|&(parameter, _)| parameter == weights) {
-            Some(place) => {
-                let (_, update) = pass.updates.swap_remove(place);
+        match pass.update(&self.graph, weights) {
+            Some(update) => {
                 kernels::linear_weight_update(&shape, source, &gradient, update, &mut self.parameters.0[weights]);
             }
             None => self.parameter_gradient(index, 0, accumulate, |into| {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use percept_kernels as kernels;
 
-use crate::model::{Graph, Parameters};
+use crate::model::{Graph, Parameters, graph::ParameterSpec};
 pub use attribution::{Attribution, Explainer};
 use backward::Backward;
 use kernels::PreparedConv;
@@ -44,6 +44,8 @@ pub struct Network {
     /// Multipliers and offsets that normalise the images: by channel or by pixel as the model has them, and by every place
     /// of an image where a linear layer normalises it.
     factors: [Vec<f32>; 2],
+    /// Room for the gradients of the nodes' values, between backward passes.
+    value_gradients: Vec<Option<Vec<f32>>>,
     /// Prediction only: convolutions, with their norms folded in, and linear layers, ready to run. Copies share them.
     prepared: Vec<Option<Arc<PreparedConv>>>,
     pool: Pool,
@@ -69,6 +71,17 @@ pub struct LossConfig {
     /// that of the sum of the classes' binary cross-entropies, so that it does not shrink as classes become more.
     pub independent: bool,
 }
+
+/// The steps that weights of linear layers and convolutions take while their gradients are at hand.
+pub struct Updates<'a> {
+    /// What the optimiser remembers of each parameter, in the graph's order.
+    pub memory: &'a mut [[Vec<f32>; 2]],
+    /// The step of the parameter at a place, with its memory; none where it keeps its gradient.
+    pub rule: &'a UpdateRule<'a>,
+}
+
+/// Of a parameter's place, description and memory.
+pub type UpdateRule<'a> = dyn for<'m> Fn(usize, &ParameterSpec, &'m mut [Vec<f32>; 2]) -> Option<Update<'m>> + 'a;
 
 /// What one forward and backward pass found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +111,7 @@ impl Network {
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
             factors: Default::default(),
+            value_gradients: Vec::new(),
             prepared: graph.nodes.iter().map(|_| None).collect(),
             pool: Pool::default(),
             plan,
@@ -130,22 +144,24 @@ impl Network {
         accumulate: bool,
         share: f32,
     ) -> StepOutcome {
-        self.precision.run(|| self.pass(images, targets, loss, (accumulate, share), Vec::new()))
+        self.precision.run(|| self.pass(images, targets, loss, (accumulate, share), None))
     }
 
-    /// [`Network::learn`] on a whole batch, and steps of some weights of linear layers and convolutions, by their places
-    /// among the parameters: their gradients are used up on the way, and [`Network::gradients`] does not get them.
+    /// [`Network::learn`] on a whole batch, and steps of those weights of linear layers and convolutions for which there is
+    /// a rule: their gradients are used up on the way, and [`Network::gradients`] does not get them. Of no other parameter is
+    /// the rule asked.
     ///
     /// # Panics
-    /// As [`Network::learn`]; if an update is for another kind of parameter.
+    /// As [`Network::learn`]; if there is not a memory for each parameter.
     pub fn learn_and_update(
         &mut self,
         images: &[u8],
         targets: Targets,
         loss: &LossConfig,
-        updates: Vec<(usize, Update<'_>)>,
+        updates: Updates<'_>,
     ) -> StepOutcome {
-        self.precision.run(|| self.pass(images, targets, loss, (false, 1.0), updates))
+        assert_eq!(updates.memory.len(), self.parameters.0.len(), "memories and parameters");
+        self.precision.run(|| self.pass(images, targets, loss, (false, 1.0), Some(updates)))
     }
 
     fn pass(
@@ -154,7 +170,7 @@ impl Network {
         targets: Targets,
         loss: &LossConfig,
         (accumulate, share): (bool, f32),
-        updates: Vec<(usize, Update<'_>)>,
+        updates: Option<Updates<'_>>,
     ) -> StepOutcome {
         let batch = self.count(images);
         let classes = self.graph.classes();
@@ -198,7 +214,8 @@ impl Network {
         }
         self.pool.give(losses);
         self.pool.give(logits);
-        self.backward(gradient, Backward::new(&self.graph, images, batch, accumulate, updates));
+        let pass = Backward { accumulate, updates, ..self.start_backward(images, batch) };
+        self.backward(gradient, pass);
         StepOutcome { loss: mean, correct }
     }
 

@@ -23,7 +23,7 @@ pub struct Predictor {
 }
 
 /// What a network makes of some images.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// `[images, classes]`.
     pub logits: Vec<f32>,
@@ -97,26 +97,37 @@ impl Predictor {
     /// # Panics
     /// If `images` does not hold whole images.
     pub fn answer(&mut self, images: &[u8]) -> Answers {
+        let mut answers = Answers::default();
+        self.answer_into(images, &mut answers);
+        answers
+    }
+
+    /// The same in place of earlier answers, whose memory is used again.
+    ///
+    /// # Panics
+    /// If `images` does not hold whole images.
+    pub fn answer_into(&mut self, images: &[u8], answers: &mut Answers) {
         let size = self.network.graph.input.len();
-        let mut all = Answers::default();
+        answers.logits.clear();
+        answers.features.clear();
         // Together no more than stay near the processor, whoever asks for how many, and in every part as many.
         let count = images.len().div_ceil(size);
         let parts = count.div_ceil(self.batch_in_memory()).max(1);
         for part in images.chunks(count.div_ceil(parts).max(1) * size) {
-            let Answers { logits, features } = self.answer_together(part);
-            all.logits.extend(logits);
-            all.features.extend(features);
+            self.answer_together(part, answers);
         }
-        all
     }
 
-    fn answer_together(&mut self, images: &[u8]) -> Answers {
+    /// Adds the answers of a few images to those before them.
+    fn answer_together(&mut self, images: &[u8], answers: &mut Answers) {
         let width = self.feature_width();
         let network = &mut self.network;
         let shape = network.graph.input;
         let batch = network.count(images);
-        let mut sum =
-            Answers { logits: vec![0.0; batch * network.graph.classes()], features: vec![0.0; batch * width] };
+        let Answers { logits, features } = answers;
+        let (first_logit, first_feature) = (logits.len(), features.len());
+        logits.resize(first_logit + batch * network.graph.classes(), 0.0);
+        features.resize(first_feature + batch * width, 0.0);
         for view in self.views.all() {
             let shown = if view.is_plain() {
                 images
@@ -130,13 +141,14 @@ impl Predictor {
             } else {
                 network.forward(shown, batch, false);
             }
-            let features = self.features.and_then(|node| network.values[node].take()).unwrap_or_default();
-            for (sum, values) in [(&mut sum.logits, network.take_logits()), (&mut sum.features, features)] {
+            let shown_features = self.features.and_then(|node| network.values[node].take()).unwrap_or_default();
+            let shown_logits = network.take_logits();
+            let sums = [(&mut logits[first_logit..], shown_logits), (&mut features[first_feature..], shown_features)];
+            for (sum, values) in sums {
                 sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += view.weight * value);
                 network.pool.give(values);
             }
         }
-        sum
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         Graph,
         graph::{Layout, ParameterSpec, Role},
     },
-    ops::{LossConfig, Network, StepOutcome, Targets, Update},
+    ops::{LossConfig, Network, StepOutcome, Targets, Update, Updates},
 };
 
 /// Adam's memory of squared gradients: shorter than usual, for trainings of hundreds to thousands of steps.
@@ -93,11 +93,12 @@ impl Optimizer {
             clip == 0.0 && (is_matrix(spec) || is_filter(spec) && rule.kind != OptimizerKind::Muon)
         };
         let shares = self.shares(step);
-        let pairs = self.memory.iter_mut().zip(&network.graph().parameters).enumerate();
-        let weights = pairs.filter(|(_, (_, spec))| at_once(spec, clip));
-        let updates = weights
-            .map(|(index, (memory, spec))| (index, rule.update(spec, memory, shares(index) * learning_rate, step)))
-            .collect();
+        let updates = Updates {
+            memory: &mut self.memory,
+            rule: &|index, spec, memory| {
+                at_once(spec, clip).then(|| rule.update(spec, memory, shares(index) * learning_rate, step))
+            },
+        };
         let outcome = network.learn_and_update(images, targets, loss, updates);
         self.clip(network);
         self.step_where(network, learning_rate, step, |spec| !at_once(spec, clip));
