@@ -6,14 +6,14 @@
 use crate::lanes::per_isa;
 use crate::norm::columns::{Blocks, add_up, sum_columns};
 use crate::parallel::SharedMut;
-use crate::{Isa, assert_len};
+use crate::{Isa, assert_sizes};
 
 /// `output[image, pixel, channel] = input[image, pixel, channel] * gate[image, channel]`: the input and the output are
 /// `[batch, pixels, channels]`, the gate is `[batch, channels]`.
 pub fn channel_gate(batch: usize, pixels: usize, channels: usize, input: &[f32], gate: &[f32], output: &mut [f32]) {
-    assert_len("the input", input.len(), batch * pixels * channels);
-    assert_len("the gate", gate.len(), batch * channels);
-    assert_len("the output", output.len(), batch * pixels * channels);
+    assert_sizes("the input", input.len(), [batch, pixels, channels]);
+    assert_sizes("the gate", gate.len(), [batch, channels]);
+    assert_sizes("the output", output.len(), [batch, pixels, channels]);
     if output.is_empty() {
         return;
     }
@@ -37,10 +37,10 @@ pub fn channel_gate_gradient(
     gradient: &mut [f32],
     gate_gradient: &mut [f32],
 ) {
-    assert_len("the input", input.len(), batch * pixels * channels);
-    assert_len("the gate", gate.len(), batch * channels);
-    assert_len("the gradient", gradient.len(), batch * pixels * channels);
-    assert_len("the gate's gradient", gate_gradient.len(), batch * channels);
+    assert_sizes("the input", input.len(), [batch, pixels, channels]);
+    assert_sizes("the gate", gate.len(), [batch, channels]);
+    assert_sizes("the gradient", gradient.len(), [batch, pixels, channels]);
+    assert_sizes("the gate's gradient", gate_gradient.len(), [batch, channels]);
     gate_gradient.fill(0.0);
     if gradient.is_empty() {
         return;

@@ -68,6 +68,19 @@ pub use shape::{ConvShape, LinearShape, NormShape, Padding, PoolShape, ShapeErro
 pub use sigmoid::{sigmoid, sigmoid_cross_entropy};
 pub use team::together;
 
+/// As [`assert_len`], of a slice that holds a number for each place of `sizes`.
+///
+/// # Panics
+/// Also when there are more places than this machine can address: their number must not wrap around and fit.
+#[track_caller]
+fn assert_sizes<const N: usize>(what: &str, actual: usize, sizes: [usize; N]) {
+    let length = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    let Some(length) = length else {
+        panic!("{what} of {sizes:?} has more values than this machine can address");
+    };
+    assert_len(what, actual, length);
+}
+
 /// A slice of a wrong length is a bug of the caller: the message names what it was and both lengths.
 #[track_caller]
 fn assert_len(what: &str, actual: usize, expected: usize) {

@@ -2,7 +2,7 @@
 
 use crate::lanes::{exp, per_isa};
 use crate::parallel::{CHUNK, SharedMut, for_each};
-use crate::{Isa, assert_len};
+use crate::{Isa, assert_len, assert_sizes};
 
 /// What each row should have been.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub enum Targets<'a> {
 
 /// Turns each row of `[batch, classes]` logits into probabilities.
 pub fn softmax(batch: usize, classes: usize, logits: &mut [f32]) {
-    assert_len("the logits", logits.len(), batch * classes);
+    assert_sizes("the logits", logits.len(), [batch, classes]);
     if logits.is_empty() {
         return;
     }
@@ -85,9 +85,9 @@ pub fn softmax_cross_entropy(
     gradient: &mut [f32],
 ) -> f64 {
     assert!(classes > 0, "a loss needs a class");
-    assert_len("the logits", logits.len(), batch * classes);
+    assert_sizes("the logits", logits.len(), [batch, classes]);
     assert_len("the losses", losses.len(), batch);
-    assert_len("the gradient", gradient.len(), batch * classes);
+    assert_sizes("the gradient", gradient.len(), [batch, classes]);
     if let Some(weights) = class_weights {
         assert_len("the class weights", weights.len(), classes);
     }
@@ -100,7 +100,7 @@ pub fn softmax_cross_entropy(
             labels.iter().map(|&label| weight(label as usize)).sum()
         }
         Targets::Probabilities(probabilities) => {
-            assert_len("the probabilities", probabilities.len(), batch * classes);
+            assert_sizes("the probabilities", probabilities.len(), [batch, classes]);
             batch as f64
         }
     };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::{CHUNK, SharedMut, for_each, for_each_chunk};
 use crate::scratch::Scratch;
-use crate::{Isa, Layout, assert_len, gemm};
+use crate::{Isa, Layout, assert_len, assert_sizes, gemm};
 
 /// Stochastic gradient descent with momentum; PyTorch's `SGD` with no dampening.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -255,7 +255,7 @@ fn scale_body<const M: bool>(values: &mut [f32], factor: f32) {
 /// Newton-Schulz iteration of Muon (Jordan et al., 2024; coefficients 3.4445, -4.7750, 2.0315). It starts from
 /// `matrix / (norm + 1e-7)`. Products are made in the current [`crate::Precision`].
 pub fn newton_schulz(rows: usize, columns: usize, matrix: &mut [f32], iterations: usize) {
-    assert_len("the matrix", matrix.len(), rows * columns);
+    assert_sizes("the matrix", matrix.len(), [rows, columns]);
     let norm = square_sum(matrix).sqrt() + 1e-7;
     scale(matrix, (1.0 / norm) as f32);
     iterate(rows, columns, matrix, iterations);

@@ -3,7 +3,7 @@
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::{CHUNK, for_each_chunk};
 use crate::scratch::Scratch;
-use crate::{Isa, assert_len};
+use crate::{Isa, assert_len, assert_sizes};
 
 /// `output = input * multiplier + offset` for `images` images of `pixels_per_image x channels` bytes. `multiplier` and
 /// `offset` are both `[channels]`, or both `[pixels_per_image x channels]` (a standardisation per place).
@@ -16,7 +16,7 @@ pub fn normalize(
     offset: &[f32],
     output: &mut [f32],
 ) {
-    assert_len("the input", input.len(), images * pixels_per_image * channels);
+    assert_sizes("the input", input.len(), [images, pixels_per_image, channels]);
     assert_len("the output", output.len(), input.len());
     assert_len("the offset", offset.len(), multiplier.len());
     assert!(

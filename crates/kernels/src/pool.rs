@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::lanes::per_isa;
 use crate::parallel::{CHUNK, SharedMut, for_each};
-use crate::{Isa, PoolShape, assert_len};
+use crate::{Isa, PoolShape, assert_len, assert_sizes};
 
 /// Channels that are compared together, in registers.
 const LANES: usize = 32;
@@ -151,8 +151,8 @@ fn scatter_row_body<const M: bool>(
 
 /// The mean over the pixels of each image: `[batch, pixels, channels]` to `[batch, channels]`.
 pub fn global_average_pool(batch: usize, pixels: usize, channels: usize, input: &[f32], output: &mut [f32]) {
-    assert_len("the input", input.len(), batch * pixels * channels);
-    assert_len("the output", output.len(), batch * channels);
+    assert_sizes("the input", input.len(), [batch, pixels, channels]);
+    assert_sizes("the output", output.len(), [batch, channels]);
     let isa = Isa::current();
     for_each_image(batch, pixels * channels, channels, output, |image, output| {
         average_image(isa, &input[image * pixels * channels..][..pixels * channels], pixels, output);
@@ -205,8 +205,8 @@ pub fn global_average_pool_gradient(
     output_gradient: &[f32],
     input_gradient: &mut [f32],
 ) {
-    assert_len("the output's gradient", output_gradient.len(), batch * channels);
-    assert_len("the input's gradient", input_gradient.len(), batch * pixels * channels);
+    assert_sizes("the output's gradient", output_gradient.len(), [batch, channels]);
+    assert_sizes("the input's gradient", input_gradient.len(), [batch, pixels, channels]);
     if channels == 0 {
         return;
     }
@@ -236,9 +236,9 @@ pub fn global_max_pool(
     argmax: &mut [u32],
 ) {
     assert!((1..u32::MAX as usize).contains(&pixels), "an image of {pixels} pixels has no largest value");
-    assert_len("the input", input.len(), batch * pixels * channels);
-    assert_len("the output", output.len(), batch * channels);
-    assert_len("the argmax", argmax.len(), batch * channels);
+    assert_sizes("the input", input.len(), [batch, pixels, channels]);
+    assert_sizes("the output", output.len(), [batch, channels]);
+    assert_sizes("the argmax", argmax.len(), [batch, channels]);
     let (isa, argmax) = (Isa::current(), SharedMut::new(argmax));
     for_each_image(batch, pixels * channels, channels, output, |image, output| {
         // SAFETY: each task has images of its own.
@@ -267,9 +267,9 @@ pub fn global_max_pool_gradient(
     argmax: &[u32],
     input_gradient: &mut [f32],
 ) {
-    assert_len("the output's gradient", output_gradient.len(), batch * channels);
-    assert_len("the argmax", argmax.len(), batch * channels);
-    assert_len("the input's gradient", input_gradient.len(), batch * pixels * channels);
+    assert_sizes("the output's gradient", output_gradient.len(), [batch, channels]);
+    assert_sizes("the argmax", argmax.len(), [batch, channels]);
+    assert_sizes("the input's gradient", input_gradient.len(), [batch, pixels, channels]);
     for_each_image(batch, pixels * channels, pixels * channels, input_gradient, |image, gradient| {
         gradient.fill(0.0);
         let places = image * channels..(image + 1) * channels;

@@ -3,7 +3,7 @@
 use crate::lanes::{exp, per_isa};
 use crate::loss::sum;
 use crate::parallel::{CHUNK, SharedMut, for_each};
-use crate::{Isa, assert_len};
+use crate::{Isa, assert_len, assert_sizes};
 
 /// Turns each logit into the probability of its class alone.
 pub fn sigmoid(logits: &mut [f32]) {
@@ -38,10 +38,10 @@ pub fn sigmoid_cross_entropy(
     gradient: &mut [f32],
 ) -> f64 {
     assert!(classes > 0, "a loss needs a class");
-    assert_len("the logits", logits.len(), batch * classes);
-    assert_len("the targets", targets.len(), batch * classes);
+    assert_sizes("the logits", logits.len(), [batch, classes]);
+    assert_sizes("the targets", targets.len(), [batch, classes]);
     assert_len("the losses", losses.len(), batch);
-    assert_len("the gradient", gradient.len(), batch * classes);
+    assert_sizes("the gradient", gradient.len(), [batch, classes]);
     if let Some(weights) = positive_weights {
         assert_len("the positive weights", weights.len(), classes);
     }

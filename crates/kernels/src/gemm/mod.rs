@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use crate::arch::{MicroKernel, Tile};
 use crate::parallel::SharedMut;
-use crate::{Isa, assert_len};
+use crate::{Isa, assert_sizes};
 
 /// How a matrix of `rows x columns` lies in its slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +47,9 @@ pub fn gemm(
     accumulate: bool,
     c: &mut [f32],
 ) {
-    assert_len("a", a.len(), m * k);
-    assert_len("b", b.len(), k * n);
-    assert_len("c", c.len(), m * n);
+    assert_sizes("a", a.len(), [m, k]);
+    assert_sizes("b", b.len(), [k, n]);
+    assert_sizes("c", c.len(), [m, n]);
     let kernel = MicroKernel::for_products(Isa::current());
     let rows = Rows { values: a, stride: k, copy: n > 3 * kernel.columns };
     let columns = Columns { values: a, stride: m };

@@ -13,12 +13,12 @@ use crate::activation::{Activation, Function, for_activation};
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::for_each_chunk;
 use crate::scratch::{DoubleScratch, Scratch};
-use crate::{Isa, NormShape, assert_len};
+use crate::{Isa, NormShape, assert_len, assert_sizes};
 use columns::{Blocks, add_up, sum_columns};
 
 /// `sums[channel] = Σ values[.., channel]` over `rows` rows, in a fixed order: the gradient of a bias.
 pub fn channel_sums(rows: usize, channels: usize, values: &[f32], sums: &mut [f32]) {
-    assert_len("the values", values.len(), rows * channels);
+    assert_sizes("the values", values.len(), [rows, channels]);
     assert_len("the sums", sums.len(), channels);
     if channels == 0 {
         return;

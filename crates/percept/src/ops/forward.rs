@@ -209,6 +209,9 @@ impl Network {
             let epsilon = epsilon(&node.op);
             kernels::batch_norm_train(&shape, input, scale, shift, epsilon, activation, output, mean, variance);
         }
+        if batch == 0 {
+            return; // which tells nothing
+        }
         let [batch_mean, batch_variance] = &self.saved[norm].statistics;
         let parameters = &mut self.parameters.0;
         kernels::average(&mut parameters[mean], batch_mean, 1.0 - NORM_MOMENTUM);
