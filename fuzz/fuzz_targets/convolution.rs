@@ -12,8 +12,12 @@ use percept_kernels::{
     conv2d_weight_gradient, conv2d_with_statistics, reference,
 };
 
-const ALGORITHMS: [(Algorithm, f64); 3] =
-    [(Algorithm::Direct, 1e-6), (Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 1e-5)];
+const ALGORITHMS: [(Algorithm, f64); 4] = [
+    (Algorithm::Direct, 1e-6),
+    (Algorithm::Shallow, 1e-6),
+    (Algorithm::Winograd2, 1e-6),
+    (Algorithm::Winograd4, 1e-5),
+];
 /// More would be slow rather than new.
 const MOST_MULTIPLICATIONS: u64 = 400_000;
 

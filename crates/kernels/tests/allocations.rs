@@ -76,6 +76,7 @@ impl Work {
             (Algorithm::Direct, [4, 16, 16, 32], 48, 1),
             (Algorithm::Direct, [4, 16, 16, 32], 48, 2),
             (Algorithm::Direct, [4, 32, 32, 3], 32, 1),
+            (Algorithm::Shallow, [4, 32, 32, 3], 32, 1),
             (Algorithm::Winograd2, [4, 16, 16, 32], 48, 1),
             (Algorithm::Winograd4, [4, 16, 16, 32], 48, 1),
             (Algorithm::Winograd4, [4, 15, 15, 3], 5, 1),

@@ -7,11 +7,12 @@ mod common;
 
 use common::{
     Random, assert_close, assert_only_their_row_and_column, assert_same_bits, bits, every_pass, on_every_isa,
+    reference_passes,
 };
 use percept_kernels::{
-    Activation, Algorithm, ConvShape, Layout, LinearShape, Precision, conv2d, conv2d_fused, conv2d_input_gradient,
-    conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient, linear_weight_gradient,
-    reference,
+    Activation, Algorithm, ConvShape, Layout, LinearShape, Pass, Precision, conv2d, conv2d_fused,
+    conv2d_input_gradient, conv2d_weight_gradient, conv2d_with_statistics, gemm, linear, linear_input_gradient,
+    linear_weight_gradient, reference,
 };
 
 /// The nearest of the two bf16 around a finite value, the even one of two as near.
@@ -123,17 +124,16 @@ fn convolutions_agree_with_the_reference_of_rounded_operands() {
         let (bias, gradient) = (random.values(shape.out_channels), random.values(shape.output_len()));
         let [narrow_input, narrow_weights, narrow_gradient] = [&input, &weights, &gradient].map(|v| round(v));
         let wide_bias = common::widen(&bias);
-        let mut expected =
-            [vec![0.0; shape.output_len()], vec![0.0; shape.input_len()], vec![0.0; shape.weights_len()]];
-        // Rows of outputs that read few channels are computed in f32.
-        if shape.in_channels <= 4 && shape.kernel != [1, 1] && shape.out_width() >= 8 {
+        let expected = reference_passes(&shape, &narrow_input, &narrow_weights, Some(&wide_bias), &narrow_gradient);
+        // Rows of few channels that are not gathered are multiplied in f32.
+        let is_shallow = Algorithm::Shallow.run(|| Algorithm::of(&shape, Pass::Forward)) == Algorithm::Shallow;
+        assert_eq!(is_shallow, shape.in_channels <= 4 && shape.kernel != [1, 1] && shape.out_width() >= 8);
+        let of_rows = is_shallow.then(|| {
+            let mut output = vec![0.0; shape.output_len()];
             let [input, weights] = [&input, &weights].map(|v| common::widen(v));
-            reference::conv2d(&shape, &input, &weights, Some(&wide_bias), &mut expected[0]);
-        } else {
-            reference::conv2d(&shape, &narrow_input, &narrow_weights, Some(&wide_bias), &mut expected[0]);
-        }
-        reference::conv2d_input_gradient(&shape, &narrow_gradient, &narrow_weights, &mut expected[1]);
-        reference::conv2d_weight_gradient(&shape, &narrow_input, &narrow_gradient, &mut expected[2]);
+            reference::conv2d(&shape, &input, &weights, Some(&wide_bias), &mut output);
+            output
+        });
         let places = shape.kernel[0] * shape.kernel[1];
         let terms = [
             places * shape.in_channels,
@@ -152,6 +152,13 @@ fn convolutions_agree_with_the_reference_of_rounded_operands() {
             });
             for ((actual, expected), terms) in actual.iter().zip(&expected).zip(terms) {
                 assert_close(&format!("{shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            }
+            if let Some(expected) = &of_rows {
+                let mut output = vec![f32::NAN; shape.output_len()];
+                Precision::Bf16.run(|| {
+                    Algorithm::Shallow.run(|| conv2d(&shape, &input, &weights, Some(&bias), &mut output));
+                });
+                assert_close(&format!("rows of {shape:?} {isa}"), &output, expected, (terms[0] as f64).sqrt(), 1e-6);
             }
         });
     }
@@ -237,11 +244,7 @@ fn winograd_rounds_transformed_numbers_where_there_are_products_of_bf16() {
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
         let gradient = random.values(shape.output_len());
         let [wide_input, wide_weights, wide_gradient] = [&input, &weights, &gradient].map(|v| common::widen(v));
-        let mut expected =
-            [vec![0.0; shape.output_len()], vec![0.0; shape.input_len()], vec![0.0; shape.weights_len()]];
-        reference::conv2d(&shape, &wide_input, &wide_weights, None, &mut expected[0]);
-        reference::conv2d_input_gradient(&shape, &wide_gradient, &wide_weights, &mut expected[1]);
-        reference::conv2d_weight_gradient(&shape, &wide_input, &wide_gradient, &mut expected[2]);
+        let expected = reference_passes(&shape, &wide_input, &wide_weights, None, &wide_gradient);
         let is_rounded = [ins % 2 == 0, outs % 2 == 0, true];
         on_every_isa(|isa| {
             for (algorithm, tolerance) in [(Algorithm::Winograd2, 0.01), (Algorithm::Winograd4, 0.025)] {

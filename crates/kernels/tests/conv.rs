@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, widen};
+use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, reference_passes, widen};
 use percept_kernels::{
-    Algorithm, ConvShape, Padding, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference,
+    Algorithm, ConvShape, Padding, Pass, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference,
 };
 
 /// Input, output channels, kernel, stride, padding.
@@ -140,6 +140,22 @@ fn groups_dilation_and_uneven_padding_agree_with_the_reference() {
     [shapes, random_shapes].concat().into_iter().for_each(|shape| agree_with_the_reference(shape, &mut random));
 }
 
+/// Patches, and rows of the image as they lie where channels are few.
+fn direct_algorithms(shape: &ConvShape) -> impl Iterator<Item = Algorithm> {
+    let is_shallow = Algorithm::Shallow.run(|| Algorithm::of(shape, Pass::Forward)) == Algorithm::Shallow;
+    [Algorithm::Direct].into_iter().chain(is_shallow.then_some(Algorithm::Shallow))
+}
+
+#[test]
+fn images_of_few_channels_can_be_gathered_or_not() {
+    let of = |case| direct_algorithms(&shape(case)).collect::<Vec<_>>();
+    let both = [Algorithm::Direct, Algorithm::Shallow];
+    assert_eq!(of(([1, 15, 17, 3], 64, [7, 7], 2, 3)), both);
+    assert_eq!(of(([1, 9, 9, 3], 5, [3, 3], 1, 1)), both);
+    assert_eq!(of(([1, 15, 17, 5], 64, [7, 7], 2, 3)), both[..1]);
+    assert!(CASES.map(shape).iter().filter(|shape| direct_algorithms(shape).count() == 2).count() > 5);
+}
+
 fn agree_with_the_reference(shape: ConvShape, random: &mut Random) {
     {
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
@@ -147,23 +163,24 @@ fn agree_with_the_reference(shape: ConvShape, random: &mut Random) {
         let [wide_input, wide_weights, wide_bias, wide_gradient] =
             [&input, &weights, &bias, &gradient].map(|v| widen(v));
         let mut plain = vec![0.0; shape.output_len()];
-        let mut expected = [plain.clone(), vec![0.0; shape.input_len()], vec![0.0; shape.weights_len()]];
         reference::conv2d(&shape, &wide_input, &wide_weights, None, &mut plain);
-        reference::conv2d(&shape, &wide_input, &wide_weights, Some(&wide_bias), &mut expected[0]);
-        reference::conv2d_input_gradient(&shape, &wide_gradient, &wide_weights, &mut expected[1]);
-        reference::conv2d_weight_gradient(&shape, &wide_input, &wide_gradient, &mut expected[2]);
+        let expected = reference_passes(&shape, &wide_input, &wide_weights, Some(&wide_bias), &wide_gradient);
         let places = shape.kernel[0] * shape.kernel[1];
         let pixels = shape.batch * shape.out_height() * shape.out_width();
         on_every_isa(|isa| {
+            let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
+                assert_close(&format!("{what} {shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            };
+            for algorithm in direct_algorithms(&shape) {
+                let mut output = vec![f32::NAN; shape.output_len()];
+                algorithm.run(|| conv2d(&shape, &input, &weights, Some(&bias), &mut output));
+                let what = format!("forward with bias {algorithm:?}");
+                check(&what, &output, &expected[0], places * shape.in_channels / shape.groups);
+            }
             Algorithm::Direct.run(|| {
-                let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
-                    assert_close(&format!("{what} {shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
-                };
                 let mut output = vec![f32::NAN; shape.output_len()];
                 conv2d(&shape, &input, &weights, None, &mut output);
                 check("forward", &output, &plain, places * shape.in_channels / shape.groups);
-                conv2d(&shape, &input, &weights, Some(&bias), &mut output);
-                check("forward with bias", &output, &expected[0], places * shape.in_channels / shape.groups);
                 let mut output = vec![f32::NAN; shape.input_len()];
                 conv2d_input_gradient(&shape, &gradient, &weights, &mut output);
                 check("input gradient", &output, &expected[1], places * shape.out_channels / shape.groups);
@@ -187,9 +204,11 @@ fn convolutions_have_the_same_bits_whatever_the_threads() {
         let shape = shape(case);
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
         let gradient = random.values(shape.output_len());
-        assert_same_bits(&format!("{shape:?}"), || {
-            Algorithm::Direct.run(|| every_pass(&shape, &input, &weights, &gradient))
-        });
+        for algorithm in direct_algorithms(&shape) {
+            assert_same_bits(&format!("{algorithm:?} {shape:?}"), || {
+                algorithm.run(|| every_pass(&shape, &input, &weights, &gradient))
+            });
+        }
     }
 }
 
@@ -234,12 +253,14 @@ fn a_nan_reaches_the_pixels_around_it_only() {
     input[(4 * 9 + 4) * 3 + 1] = f32::NAN;
     let weights = vec![1.0; shape.weights_len()];
     on_every_isa(|isa| {
-        let mut output = vec![0.0; shape.output_len()];
-        Algorithm::Direct.run(|| conv2d(&shape, &input, &weights, None, &mut output));
-        for (place, value) in output.into_iter().enumerate() {
-            let (y, x) = (place / 5 / 9, place / 5 % 9);
-            let near = (3..=5).contains(&y) && (3..=5).contains(&x);
-            assert_eq!(value.is_nan(), near, "{isa} at {y}, {x}");
+        for algorithm in [Algorithm::Direct, Algorithm::Shallow] {
+            let mut output = vec![0.0; shape.output_len()];
+            algorithm.run(|| conv2d(&shape, &input, &weights, None, &mut output));
+            for (place, value) in output.into_iter().enumerate() {
+                let (y, x) = (place / 5 / 9, place / 5 % 9);
+                let near = (3..=5).contains(&y) && (3..=5).contains(&x);
+                assert_eq!(value.is_nan(), near, "{algorithm:?} on {isa} at {y}, {x}");
+            }
         }
     });
 }

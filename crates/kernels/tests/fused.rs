@@ -11,8 +11,8 @@ use percept_kernels::{
     conv2d_with_statistics, reference,
 };
 
-const ALGORITHMS: [(Algorithm, f64); 3] =
-    [(Algorithm::Direct, 1e-6), (Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
+const ALGORITHMS: [(Algorithm, f64); 4] =
+    [(Algorithm::Direct, 1e-6), (Algorithm::Shallow, 1e-6), (Algorithm::Winograd2, 1e-6), (Algorithm::Winograd4, 6e-6)];
 
 /// Input, output channels, kernel, stride, padding.
 const CASES: [([usize; 4], usize, usize, usize, usize); 12] = [

@@ -7,8 +7,6 @@ mod common;
 use common::{Random, assert_close, assert_same_bits, bits, on_every_isa, widen};
 use percept_kernels::{Activation, Algorithm, ConvShape, PreparedConv, conv2d_fused, reference};
 
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
-
 /// Height, width, input and output channels; kernel, stride, padding, groups.
 const CASES: [([usize; 4], [usize; 4]); 13] = [
     ([1, 1, 1, 1], [1, 1, 0, 1]),
@@ -54,7 +52,7 @@ fn every_form_and_batch_agrees_with_the_reference() {
             }
             let terms = shape.weights_len() / shape.out_channels;
             on_every_isa(|isa| {
-                for kept in ALGORITHMS {
+                for kept in Algorithm::ALL {
                     let prepared = kept.run(|| PreparedConv::new(one, weights.clone(), Some(bias.clone())));
                     let mut output = vec![f32::NAN; shape.output_len()];
                     let run = |output: &mut [f32]| {

@@ -16,7 +16,6 @@ use percept_kernels::{
 };
 
 const EPSILON: f32 = 1e-3;
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
 
 /// The slopes of `objective` along every one of its parts, one after the other.
 fn slopes(parts: &[Vec<f32>], objective: impl Fn(&[Vec<f64>]) -> f64) -> Vec<Vec<f64>> {
@@ -117,7 +116,7 @@ fn convolution_norm_activation_and_residual() {
                 weighted(&values, &weights)
             });
             on_every_isa(|isa| {
-                for algorithm in ALGORITHMS {
+                for algorithm in Algorithm::ALL {
                     let run = || norm_block(&shape, &norm, inner, with_residual, &parts, &weights);
                     let what = format!("{algorithm:?} {activation:?} residual {with_residual} {shape:?} {isa}");
                     let names = ["input", "weights", "scale", "shift", "residual"];
@@ -193,7 +192,7 @@ fn convolution_bias_and_activation() {
                 weighted(&values, &weights)
             });
             on_every_isa(|isa| {
-                for algorithm in ALGORITHMS {
+                for algorithm in Algorithm::ALL {
                     let what = format!("{algorithm:?} {activation:?} {shape:?} {isa}");
                     let actual = algorithm.run(|| bias_block(&shape, activation, &parts, &weights));
                     check(&what, &["input", "weights", "bias"], &actual, &expected);

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, widen};
+use common::{Random, assert_close, assert_same_bits, every_pass, on_every_isa, reference_passes, widen};
 use percept_kernels::{
     Algorithm, ConvShape, Padding, Pass, Precision, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference,
 };
@@ -70,11 +70,8 @@ fn winograd_agrees_with_the_reference() {
         let [wide_input, wide_weights, wide_bias, wide_gradient] =
             [&input, &weights, &bias, &gradient].map(|v| widen(v));
         let mut plain = vec![0.0; shape.output_len()];
-        let mut expected = [plain.clone(), vec![0.0; shape.input_len()], vec![0.0; shape.weights_len()]];
         reference::conv2d(&shape, &wide_input, &wide_weights, None, &mut plain);
-        reference::conv2d(&shape, &wide_input, &wide_weights, Some(&wide_bias), &mut expected[0]);
-        reference::conv2d_input_gradient(&shape, &wide_gradient, &wide_weights, &mut expected[1]);
-        reference::conv2d_weight_gradient(&shape, &wide_input, &wide_gradient, &mut expected[2]);
+        let expected = reference_passes(&shape, &wide_input, &wide_weights, Some(&wide_bias), &wide_gradient);
         let pixels = shape.batch * shape.out_height() * shape.out_width();
         on_every_isa(|isa| {
             for (algorithm, tolerance) in ALGORITHMS {

@@ -10,8 +10,10 @@ use crate::{ConvShape, Precision};
 /// How a convolution or one of its gradients is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// As a matrix product with gathered patches.
+    /// As a matrix product with gathered patches; each group is a product of its own, or each channel a kernel's.
     Direct,
+    /// The same product with rows of the image as they lie: forward passes of a few channels, without dilation and groups.
+    Shallow,
     /// Winograd's F(2 x 2, 3 x 3): 16 multiplications for 4 outputs. 3 x 3 kernels, stride 1, padding up to 2 on each
     /// side, without dilation and groups.
     Winograd2,
@@ -49,7 +51,7 @@ impl Algorithm {
     pub(super) fn to_prepare(shape: &ConvShape) -> Self {
         Self::choose(shape, Pass::Forward, || {
             let cost = |algorithm: &Self| algorithm.cost_of(shape, Pass::Forward, Some(*algorithm));
-            Self::ALL.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
+            Self::OF_WIDE.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
         })
     }
 
@@ -60,13 +62,17 @@ impl Algorithm {
 
     fn choose(shape: &ConvShape, pass: Pass, cheapest: impl FnOnce() -> Self) -> Self {
         let plain = shape.stride == 1 && shape.dilation == 1 && shape.groups == 1;
-        let possible = plain && shape.kernel == [3, 3] && shape.padding.largest() <= 2;
+        let is_possible = |algorithm: Self| match algorithm {
+            Self::Direct => true,
+            Self::Shallow => pass == Pass::Forward && shallow::takes(shape),
+            Self::Winograd2 | Self::Winograd4 => plain && shape.kernel == [3, 3] && shape.padding.largest() <= 2,
+        };
         match FORCED.get() {
-            _ if !possible => Self::Direct,
-            Some(algorithm) => algorithm,
-            // Of few channels it gathers nothing, and the transforms are most of what Winograd's algorithm does.
-            None if pass == Pass::Forward && shallow::takes(shape) => Self::Direct,
-            None => cheapest(),
+            Some(algorithm) if is_possible(algorithm) => algorithm,
+            // It gathers nothing, and of few channels the transforms are most of what Winograd's algorithm does.
+            _ if is_possible(Self::Shallow) => Self::Shallow,
+            None if is_possible(Self::Winograd2) => cheapest(),
+            _ => Self::Direct,
         }
     }
 
@@ -78,18 +84,22 @@ impl Algorithm {
 
     pub(super) fn transforms(self, kernel: &MicroKernel) -> Option<&'static Transforms> {
         match self {
-            Self::Direct => None,
+            Self::Direct | Self::Shallow => None,
             Self::Winograd2 => Some(kernel.winograd[0]),
             Self::Winograd4 => Some(kernel.winograd[1]),
         }
     }
 
-    const ALL: [Self; 3] = [Self::Direct, Self::Winograd2, Self::Winograd4];
+    /// Every algorithm.
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Shallow, Self::Winograd2, Self::Winograd4];
+
+    /// Those between which the costs decide, where channels are not few.
+    const OF_WIDE: [Self; 3] = [Self::Direct, Self::Winograd2, Self::Winograd4];
 
     /// The one of the least cost, if weights are there in the form of `prepared`.
     fn cheapest(shape: &ConvShape, pass: Pass, prepared: Option<Self>) -> Self {
         let cost = |algorithm: &Self| algorithm.cost_of(shape, pass, prepared);
-        Self::ALL.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
+        Self::OF_WIDE.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::Direct)
     }
 
     fn cost_of(self, shape: &ConvShape, pass: Pass, prepared: Option<Self>) -> f64 {
@@ -130,7 +140,7 @@ impl Algorithm {
         const FEW: usize = 4;
         let (from, into) = (from as f64, into.next_multiple_of(VECTOR) as f64);
         let (outputs, slower, read, write) = match self {
-            Self::Direct => {
+            Self::Direct | Self::Shallow => {
                 let weights = 9.0 * from * into;
                 let pixels = (batch * out[0] * out[1]) as f64;
                 return pixels * (multiplication * weights + 70.0 * from + 2400.0)
@@ -185,7 +195,7 @@ mod tests {
                 assert_eq!(choice(128, 2, 128, 128, pass), Algorithm::Winograd2);
             });
         }
-        assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Direct);
+        assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Shallow);
         assert_eq!(choice(128, 32, 3, 32, Pass::WeightGradient), Algorithm::Winograd4);
     }
 
@@ -208,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kernels_and_strides_are_direct_even_when_forced() {
+    fn what_cannot_be_forced_is_computed_as_ever() {
         let shape =
             |kernel, stride, padding| ConvShape::new([8, 16, 16, 64], 64, kernel, stride, padding).expect("a shape");
         Algorithm::Winograd4.run(|| {
@@ -217,5 +227,10 @@ mod tests {
                 assert_eq!(Algorithm::of(&shape(kernel, stride, padding), Pass::Forward), Algorithm::Direct);
             }
         });
+        let few = ConvShape::new([8, 16, 16, 3], 64, [7, 7], 2, 3).expect("a shape");
+        let of = |pass| Algorithm::of(&few, pass);
+        assert_eq!(Algorithm::Winograd4.run(|| of(Pass::Forward)), Algorithm::Shallow);
+        assert_eq!(Algorithm::Direct.run(|| of(Pass::Forward)), Algorithm::Direct);
+        assert_eq!(Algorithm::Shallow.run(|| of(Pass::WeightGradient)), Algorithm::Direct);
     }
 }

@@ -124,7 +124,7 @@ fn forward(
         };
         return convolution.run(output, statistics);
     }
-    if shallow::takes(shape) {
+    if algorithm == Algorithm::Shallow {
         return few_channels(shape, input, weights, epilogue, output, statistics);
     }
     direct(shape, kernel, input, &right, epilogue, output, statistics);

@@ -85,7 +85,7 @@ impl PreparedConv {
         let epilogue = self.epilogue(residual, activation);
         let chosen = Precision::F32.run(|| Algorithm::of_prepared(shape, self.algorithm()));
         match &self.form {
-            Form::Plain if chosen == Algorithm::Direct && shallow::takes(shape) => {
+            Form::Plain if chosen == Algorithm::Shallow => {
                 few_channels(shape, input, &self.weights, epilogue, output, None);
             }
             Form::Packed(packed) if chosen == Algorithm::Direct => {
@@ -147,9 +147,10 @@ impl PreparedConv {
         depthwise::takes(&self.shape, MicroKernel::of(self.isa))
     }
 
-    /// That whose form the weights have.
-    fn algorithm(&self) -> Algorithm {
+    /// The algorithm for which the weights were brought into another form, or left as they are.
+    pub fn algorithm(&self) -> Algorithm {
         match self.form {
+            Form::Plain if shallow::takes(&self.shape) => Algorithm::Shallow,
             Form::Plain | Form::Packed(_) => Algorithm::Direct,
             Form::Transformed(algorithm, _) => algorithm,
         }
@@ -167,7 +168,7 @@ fn prepare(shape: &ConvShape, kernel: &MicroKernel, weights: &[f32]) -> Form {
             let (ins, outs) = (shape.in_channels, 0..shape.out_channels);
             Form::Transformed(algorithm, TransformedWeights::new(kernel, transforms, &right, ins, outs).lasting())
         }
-        None if shallow::takes(shape) => Form::Plain,
+        None if algorithm == Algorithm::Shallow => Form::Plain,
         None => Form::Packed(Packed::new(&right, kernel, shape.out_channels, shape.patch_len()).lasting()),
     }
 }

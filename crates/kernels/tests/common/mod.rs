@@ -1,7 +1,7 @@
 //! What the tests share: values without a pattern, every instruction set, several thread counts, and comparisons.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use percept_kernels::{Activation, ConvShape, Isa, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
+use percept_kernels::{Activation, ConvShape, Isa, conv2d, conv2d_input_gradient, conv2d_weight_gradient, reference};
 
 /// Every activation.
 pub const ACTIVATIONS: [Activation; 7] = [
@@ -74,6 +74,21 @@ pub fn every_pass(shape: &ConvShape, input: &[f32], weights: &[f32], gradient: &
     let mut weight_gradient = vec![0.0; shape.weights_len()];
     conv2d_weight_gradient(shape, input, gradient, &mut weight_gradient);
     [output, input_gradient, weight_gradient].concat()
+}
+
+/// What the reference gives: a convolution's output, gradient of the input and gradient of the weights.
+pub fn reference_passes(
+    shape: &ConvShape,
+    input: &[f64],
+    weights: &[f64],
+    bias: Option<&[f64]>,
+    gradient: &[f64],
+) -> [Vec<f64>; 3] {
+    let mut expected = [shape.output_len(), shape.input_len(), shape.weights_len()].map(|length| vec![0.0; length]);
+    reference::conv2d(shape, input, weights, bias, &mut expected[0]);
+    reference::conv2d_input_gradient(shape, gradient, weights, &mut expected[1]);
+    reference::conv2d_weight_gradient(shape, input, gradient, &mut expected[2]);
+    expected
 }
 
 /// Whether `actual` is within `tolerance` of `expected`, relative to the size of the terms behind it, `scale` (1 at

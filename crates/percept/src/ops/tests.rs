@@ -1,5 +1,8 @@
 //! Every family's gradients against finite differences, and what a network promises whatever its family.
 
+mod empty;
+mod threads;
+
 use super::*;
 use crate::{
     image::ImageShape,
@@ -214,9 +217,7 @@ fn every_layer_in_bf16_is_that_of_f32_on_rounded_operands() {
         network.values.iter_mut().flatten().chain(&mut gradients).for_each(|values| round(values));
         let wide = run_layers(&mut network, &layers, &images, &gradients);
         for ((narrow, wide), &index) in narrow.iter().zip(&wide).zip(&layers) {
-            // The value of a layer of few channels is computed in f32, and so from other weights than here.
-            let stays = usize::from(is_shallow(&network, index));
-            for (result, (narrow, wide)) in narrow.iter().zip(wide).enumerate().skip(stays) {
+            for (result, (narrow, wide)) in narrow.iter().zip(wide).enumerate() {
                 let apart: Vec<f32> = narrow.iter().zip(wide).map(|(narrow, wide)| narrow - wide).collect();
                 let share = length(&apart) / length(wide);
                 let layer = &network.graph().nodes[index].name;
@@ -242,13 +243,6 @@ fn is_rounded(network: &Network, index: usize) -> bool {
     }
 }
 
-/// Whether it is a convolution of few channels.
-fn is_shallow(network: &Network, index: usize) -> bool {
-    let node = &network.graph.nodes[index];
-    let channels = node.inputs.first().map_or(0, |&input| network.graph.nodes[input].shape.channels());
-    matches!(node.op, Op::Conv2d { kernel, .. } if kernel > 1 && channels <= 4)
-}
-
 /// A gradient for a node's value.
 fn wave(network: &Network, index: usize) -> Vec<f32> {
     let values = BATCH * network.graph.nodes[index].shape.len();
@@ -269,7 +263,7 @@ fn run_layers(network: &mut Network, layers: &[usize], images: &[u8], gradients:
     let run = |(&index, gradient): (&usize, &Vec<f32>)| {
         let mut value = vec![0.0; gradient.len()];
         network.run(index, images, BATCH, true, &mut value);
-        let mut pass = Backward::new(&network.graph, images, BATCH, false, Vec::new());
+        let mut pass = network.start_backward(images, BATCH);
         network.differentiate(index, gradient.clone(), &mut pass);
         let of_weights = network.gradients[network.graph.nodes[index].parameters[0]].clone();
         let of_input = pass.gradients.into_iter().flatten();
