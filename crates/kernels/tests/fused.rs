@@ -140,7 +140,7 @@ fn a_convolution_and_a_norm_that_knows_its_statistics_are_a_convolution_and_a_no
         let [mut mean, mut variance, mut other_mean, mut other_variance] = [0; 4].map(|_| vec![0.0; 40]);
         conv2d_with_statistics(&shape, &input, &weights, None, &mut output, &mut mean, &mut variance);
         let activation = Activation::Relu;
-        batch_norm_apply(&norm, &output, &mean, &variance, &scale, &shift, 1e-5, activation, &mut fused);
+        batch_norm_apply(&norm, &output, &mean, &variance, &scale, &shift, 1e-5, None, activation, &mut fused);
         let (mean, variance) = (&mut other_mean, &mut other_variance);
         batch_norm_train(&norm, &output, &scale, &shift, 1e-5, activation, &mut apart, mean, variance);
         assert_close(&format!("fused on {isa}"), &fused, &widen(&apart), 1.0, 2e-6);

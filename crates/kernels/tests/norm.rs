@@ -6,8 +6,8 @@ mod common;
 
 use common::{ACTIVATIONS, Random, assert_close, assert_near, assert_same_bits, differences, on_every_isa, widen};
 use percept_kernels::{
-    Activation, NormShape, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place, batch_norm_train,
-    channel_sums, reference,
+    Activation, NormShape, batch_norm_apply, batch_norm_gradient, batch_norm_infer, batch_norm_infer_in_place,
+    batch_norm_train, channel_sums, reference,
 };
 
 const SHAPES: [[usize; 2]; 13] = [
@@ -67,6 +67,19 @@ fn the_forward_pass_agrees_with_the_reference() {
                 mean,
                 variance,
             );
+            let mut normal = vec![0.0; shape.len()];
+            let [mut same_mean, mut same_variance] = [0; 2].map(|_| vec![0.0; channels]);
+            reference::batch_norm_train(
+                &shape,
+                &wide_input,
+                &wide_scale,
+                &wide_shift,
+                EPSILON,
+                Activation::Identity,
+                &mut normal,
+                &mut same_mean,
+                &mut same_variance,
+            );
             let mut inferred = vec![0.0; shape.len()];
             reference::batch_norm_infer(&shape, &wide_input, &wide_scale, &wide_shift, activation, &mut inferred);
             on_every_isa(|isa| {
@@ -89,6 +102,23 @@ fn the_forward_pass_agrees_with_the_reference() {
                 // one row has no spread: what is divided by the root of epsilon alone
                 let size = if shape.rows == 1 { 300.0 } else { 4.0 };
                 assert_close(&format!("output {what}"), &output, &expected[0], size, 2e-6);
+                let residual: Vec<f32> = input.iter().rev().copied().collect();
+                let of_sum =
+                    |(&normal, &residual): (&f64, &f32)| reference::activate(activation, normal + f64::from(residual));
+                let summed: Vec<f64> = normal.iter().zip(&residual).map(of_sum).collect();
+                batch_norm_apply(
+                    &shape,
+                    &input,
+                    &mean,
+                    &variance,
+                    &scale,
+                    &shift,
+                    EPSILON,
+                    Some(&residual),
+                    activation,
+                    &mut output,
+                );
+                assert_close(&format!("with a residual {what}"), &output, &summed, size, 2e-6);
                 batch_norm_infer(&shape, &input, &scale, &shift, activation, &mut output);
                 assert_close(&format!("inference {what}"), &output, &inferred, 4.0, 1e-6);
                 let mut in_place = input.clone();

@@ -12,7 +12,7 @@ use percept_kernels::{
     batch_norm_apply, batch_norm_gradient, channel_sums, conv2d, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_statistics, global_average_pool, global_average_pool_gradient, global_max_pool,
     global_max_pool_gradient, linear, linear_input_gradient, linear_weight_gradient, max_pool, max_pool_gradient,
-    reference, relu, relu_gradient, softmax_cross_entropy,
+    reference, relu_gradient, softmax_cross_entropy,
 };
 
 const EPSILON: f32 = 1e-3;
@@ -141,11 +141,13 @@ fn norm_block(
     let [mut mean, mut variance, mut of_scale, mut of_shift] = [0; 4].map(|_| vec![f32::NAN; channels]);
     let (scale, shift) = (&parts[2], &parts[3]);
     conv2d_with_statistics(shape, &parts[0], &parts[1], None, &mut plain, &mut mean, &mut variance);
-    batch_norm_apply(norm, &plain, &mean, &variance, scale, shift, EPSILON, activation, &mut output);
+    let (residual, at_last) = match with_residual {
+        true => (Some(&parts[4][..]), Activation::Relu),
+        false => (None, activation),
+    };
+    batch_norm_apply(norm, &plain, &mean, &variance, scale, shift, EPSILON, residual, at_last, &mut output);
     let mut gradient = weights.to_vec();
     if with_residual {
-        output.iter_mut().zip(&parts[4]).for_each(|(value, residual)| *value += residual);
-        relu(&mut output);
         relu_gradient(&output, &mut gradient);
     }
     of_plain.copy_from_slice(&plain);

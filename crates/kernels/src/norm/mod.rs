@@ -55,11 +55,11 @@ pub fn batch_norm_train(
     assert_len("the mean", mean.len(), shape.channels);
     assert_len("the variance", variance.len(), shape.channels);
     measure(Isa::current(), &Blocks::new(shape.rows, shape.channels), input, mean, variance);
-    batch_norm_apply(shape, input, mean, variance, scale, shift, epsilon, activation, output);
+    batch_norm_apply(shape, input, mean, variance, scale, shift, epsilon, None, activation, output);
 }
 
 /// [`batch_norm_train`] where the mean and the biased variance of the input are known, as
-/// [`crate::conv2d_with_statistics`] gives them.
+/// [`crate::conv2d_with_statistics`] gives them. A `residual` of the output's shape is added before the activation.
 #[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a batch norm")]
 pub fn batch_norm_apply(
     shape: &NormShape,
@@ -69,6 +69,7 @@ pub fn batch_norm_apply(
     scale: &[f32],
     shift: &[f32],
     epsilon: f32,
+    residual: Option<&[f32]>,
     activation: Activation,
     output: &mut [f32],
 ) {
@@ -85,9 +86,17 @@ pub fn batch_norm_apply(
     let (isa, blocks) = (Isa::current(), Blocks::new(shape.rows, shape.channels));
     let factor = factors(scale, variance, epsilon);
     let [mean, factor, shift] = [mean, &factor, shift].map(|values| blocks.widen(values));
-    for_each_chunk(blocks.chunk(), [output], [input], |[output], [input]| {
-        apply(isa, activation, input, &mean, &factor, &shift, output);
-    });
+    match residual {
+        None => for_each_chunk(blocks.chunk(), [output], [input], |[output], [input]| {
+            apply(isa, activation, input, &mean, &factor, &shift, &[], output);
+        }),
+        Some(residual) => {
+            assert_len("the residual", residual.len(), shape.len());
+            for_each_chunk(blocks.chunk(), [output], [input, residual], |[output], [input, residual]| {
+                apply(isa, activation, input, &mean, &factor, &shift, residual, output);
+            });
+        }
+    }
 }
 
 /// `scale / sqrt(variance + epsilon)`
@@ -155,9 +164,11 @@ fn moments_body<const M: bool>(channels: usize, wide: usize, values: &[f32], fir
 }
 
 per_isa!(fn apply = apply_body(
-    activation: Activation, input: &[f32], mean: &[f32], factor: &[f32], shift: &[f32], output: &mut [f32],
+    activation: Activation, input: &[f32], mean: &[f32], factor: &[f32], shift: &[f32], residual: &[f32],
+    output: &mut [f32],
 ));
 
+/// An empty residual is none.
 #[inline(always)]
 fn apply_body<const M: bool>(
     activation: Activation,
@@ -165,20 +176,32 @@ fn apply_body<const M: bool>(
     mean: &[f32],
     factor: &[f32],
     shift: &[f32],
+    residual: &[f32],
     output: &mut [f32],
 ) {
-    for_activation!(activation, F => apply_with::<M, F>(input, mean, factor, shift, output));
+    for_activation!(activation, F => apply_with::<M, F>(input, [mean, factor, shift], residual, output));
 }
 
 #[inline(always)]
 fn apply_with<const M: bool, F: Function>(
     input: &[f32],
-    mean: &[f32],
-    factor: &[f32],
-    shift: &[f32],
+    [mean, factor, shift]: [&[f32]; 3],
+    residual: &[f32],
     output: &mut [f32],
 ) {
     let wide = mean.len();
+    if !residual.is_empty() {
+        let values = input.chunks(wide).zip(residual.chunks(wide));
+        for (output, (input, residual)) in output.chunks_mut(wide).zip(values) {
+            let parameters = mean.iter().zip(factor).zip(shift);
+            let values = input.iter().zip(residual);
+            for ((output, (&x, &residual)), ((&mean, &factor), &shift)) in output.iter_mut().zip(values).zip(parameters)
+            {
+                *output = F::value::<M>(multiply_add::<M>(x - mean, factor, shift) + residual);
+            }
+        }
+        return;
+    }
     for (output, input) in output.chunks_mut(wide).zip(input.chunks(wide)) {
         let parameters = mean.iter().zip(factor).zip(shift);
         for ((output, &x), ((&mean, &factor), &shift)) in output.iter_mut().zip(input).zip(parameters) {
@@ -204,7 +227,7 @@ pub fn batch_norm_infer(
     let [multiplier, offset] = [multiplier, offset].map(|values| blocks.widen(values));
     let zeros = Scratch::zeros(blocks.wide);
     for_each_chunk(blocks.chunk(), [output], [input], |[output], [input]| {
-        apply(isa, activation, input, &zeros, &multiplier, &offset, output);
+        apply(isa, activation, input, &zeros, &multiplier, &offset, &[], output);
     });
 }
 

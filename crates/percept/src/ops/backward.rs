@@ -358,7 +358,8 @@ impl Network {
         let (left, right) = (self.graph.nodes[add].inputs[0], self.graph.nodes[add].inputs[1]);
         // A norm that the addition alone reads takes its part here and now: it needs no copy.
         let [left_is_done, right_is_done] = [left, right].map(|node| {
-            let takes = self.graph.nodes[node].op.is_batch_norm() && self.plan.readers[node] == 1;
+            let is_alone = self.plan.readers[node] == 1 || self.plan.residuals[node].is_some();
+            let takes = self.graph.nodes[node].op.is_batch_norm() && is_alone;
             if takes {
                 self.norm_gradient(node, Activation::Identity, &gradient, pass);
             }

@@ -114,6 +114,9 @@ impl Network {
                 let Some(activation) = activation(op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
                     Some(add) if self.graph.nodes[add].op == Op::Add => {
+                        if let Some(norm) = self.plan.norm_of_sum(&self.graph, add) {
+                            return self.normalize(norm, activation, batch, training, output);
+                        }
                         output.copy_from_slice(source(0));
                         kernels::add_relu(output, source(1));
                     }
@@ -122,6 +125,9 @@ impl Network {
                 }
             }
             Op::Add => {
+                if let Some(norm) = self.plan.norm_of_sum(&self.graph, index) {
+                    return self.normalize(norm, Activation::Identity, batch, training, output);
+                }
                 output.copy_from_slice(source(0));
                 kernels::add(output, source(1));
             }
@@ -187,7 +193,7 @@ impl Network {
         }
     }
 
-    /// Batch norm and activation in one. While training, the running statistics move.
+    /// Batch norm, the residual that belongs to it, and activation in one. While training, the running statistics move.
     fn normalize(&mut self, norm: usize, activation: Activation, batch: usize, training: bool, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
         let shape = self.norm_shape(norm, batch);
@@ -195,7 +201,15 @@ impl Network {
         let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         if !training {
             let [multiplier, offset] = affine(&self.parameters, node);
-            kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
+            let Some(residual) = self.residual(norm) else {
+                return kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
+            };
+            kernels::batch_norm_infer(&shape, input, &multiplier, &offset, Activation::Identity, output);
+            kernels::add(output, residual);
+            // Nothing but this one joins an addition.
+            if activation == Activation::Relu {
+                kernels::relu(output);
+            }
             return;
         }
         if self.plan.measures[node.inputs[0]] == Some(norm) {
@@ -224,7 +238,13 @@ impl Network {
             .for_each(|(running, newest)| *running += NORM_MOMENTUM * (newest - *running));
     }
 
-    /// Batch norm by the statistics of the batch, which are known, and its activation.
+    /// What is added to a norm's result.
+    fn residual(&self, norm: usize) -> Option<&[f32]> {
+        let residual = self.plan.origin[self.plan.residuals[norm]?];
+        Some(self.values[residual].as_deref().unwrap_or_default())
+    }
+
+    /// Batch norm by the statistics of the batch, which are known, its residual and its activation.
     pub(super) fn apply_norm(&self, norm: usize, activation: Activation, batch: usize, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
         let shape = self.norm_shape(norm, batch);
@@ -232,7 +252,8 @@ impl Network {
         let [mean, variance] = &self.saved[norm].statistics;
         let [scale, shift] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
         let epsilon = epsilon(&node.op);
-        kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, activation, output);
+        let residual = self.residual(norm);
+        kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, residual, activation, output);
     }
 
     /// What normalises the images, from the means and deviations of now.

@@ -35,6 +35,9 @@ pub(super) struct Plan {
     pub keeps: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
+    /// Training only: what is added to this norm's result while it is computed, before the activation. The addition that
+    /// alone reads the norm has absorbed it.
+    pub residuals: Vec<Option<usize>>,
 }
 
 /// A convolution and what follows it, as one operation: `activation(norm(convolution) + residual)`. A layer scale is a
@@ -69,6 +72,7 @@ impl Plan {
                 plan.measures[input] = Some(norm);
             }
         }
+        plan.add_to_norms(graph, &consumers);
         plan.skip_passes(graph);
         plan.find_kept(graph);
         plan.count_readers();
@@ -190,6 +194,7 @@ impl Plan {
             blocks: vec![None; count],
             by_image: None,
             measures: vec![None; count],
+            residuals: vec![None; count],
             origin: (0..count).collect(),
             reads_bytes: vec![false; count],
             keeps: vec![false; count],
@@ -239,6 +244,30 @@ impl Plan {
     /// Whether the optimiser moves this node's weights.
     pub fn is_trained(graph: &Graph, index: usize) -> bool {
         graph.nodes[index].parameters.first().is_some_and(|&weights| graph.parameters[weights].role.is_trained())
+    }
+
+    /// Lets additions run with a norm that they alone read, and whose statistics are known from its convolution.
+    fn add_to_norms(&mut self, graph: &Graph, consumers: &[Vec<usize>]) {
+        for (add, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.op == Op::Add) {
+            let is_measured = |norm: usize| {
+                let source = graph.nodes[norm].inputs.first();
+                consumers[norm].len() == 1 && source.is_some_and(|&source| self.measures[source] == Some(norm))
+            };
+            let [left, right] = [node.inputs[0], node.inputs[1]];
+            let [norm, residual] = match (is_measured(left), is_measured(right)) {
+                (true, _) => [left, right],
+                (false, true) => [right, left],
+                (false, false) => continue,
+            };
+            self.absorbed_by[norm] = Some(add);
+            self.residuals[norm] = Some(residual);
+            self.reads[self.absorbed_by[add].unwrap_or(add)] = vec![graph.nodes[norm].inputs[0], residual];
+        }
+    }
+
+    /// The norm that an addition computes too.
+    pub fn norm_of_sum(&self, graph: &Graph, add: usize) -> Option<usize> {
+        graph.nodes[add].inputs.iter().copied().find(|&input| self.residuals[input].is_some())
     }
 
     /// Whether another chain took this addition already.
@@ -300,6 +329,7 @@ impl Plan {
         let node = &graph.nodes[index];
         match (&node.op, self.absorbed(graph, index)) {
             (Op::LayerNorm { .. } | Op::Gate, _) => true,
+            (Op::Add, _) => false,
             (op, None) => op.is_activation(),
             (_, Some(absorbed)) => graph.nodes[absorbed].op.is_batch_norm(),
         }
