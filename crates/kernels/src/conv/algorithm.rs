@@ -167,7 +167,7 @@ const CACHE_BYTES: f64 = 4e6;
 
 /// What it costs to read prepared weights once, in multiplications.
 fn read_cost(weights: f64) -> f64 {
-    weights * if 4.0 * weights > CACHE_BYTES { 16.0 } else { 6.0 }
+    weights * if 4.0 * weights > CACHE_BYTES { 16.0 } else { 3.0 }
 }
 
 #[cfg(test)]
@@ -205,7 +205,8 @@ mod tests {
             let shape = ConvShape::new([1, size, size, ins], outs, [3, 3], 1, 1).expect("a shape");
             Algorithm::to_prepare(&shape)
         };
-        for (size, ins, outs) in [(32, 32, 32), (16, 64, 64), (32, 64, 64), (16, 128, 128)] {
+        for (size, ins, outs) in [(32, 32, 32), (16, 64, 64), (32, 64, 64), (16, 128, 128), (8, 64, 128), (8, 128, 128)]
+        {
             assert_eq!(prepared(size, ins, outs), Algorithm::Winograd4, "{size} {ins}");
         }
         assert_eq!(prepared(8, 256, 256), Algorithm::Winograd2);
