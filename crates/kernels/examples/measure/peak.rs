@@ -18,7 +18,7 @@ pub fn peak(precision: Precision) -> f64 {
 }
 
 /// What [`peak`] is the most of.
-pub fn rate(precision: Precision) -> f64 {
+fn rate(precision: Precision) -> f64 {
     const ROUNDS: usize = 100_000;
     let (isa, before) = (Isa::current(), Instant::now());
     let done: usize = rayon::broadcast(|_| multiply_adds(isa, precision, black_box(ROUNDS))).into_iter().sum();

@@ -1,13 +1,8 @@
 //! Matrix products and linear layers, beside the peak of the same threads.
 
-use std::cell::Cell;
-
 use percept_kernels::{Layout, LinearShape, Precision, gemm, linear, linear_input_gradient, linear_weight_gradient};
 
-use crate::{
-    peak::{peak, rate},
-    times, values,
-};
+use crate::{peak::peak, times, values};
 
 /// Rows, columns and steps: small and large cubes, the layers of a classifier of CIFAR-10's pixels with 512 hidden values and
 /// without, and others that are long in one direction or short in one.
@@ -68,37 +63,31 @@ pub fn linear_layers(filter: &str) {
     }
 }
 
-/// Multiplications and additions a second, the most that were seen so far.
-struct Peak(Cell<f64>);
+/// Multiplications and additions a second, at most.
+struct Peak(f64);
 
 impl Peak {
     /// That of the current precision.
     fn measure() -> Self {
-        Self(Cell::new(peak(Precision::current())))
+        Self(peak(Precision::current()))
     }
 
-    /// Prints the median time of `run`, which makes so many `multiply_adds`, their rate, and its share of the peak, which is
-    /// measured again in between; and the share of the fastest run, which others that use the machine disturb the least.
+    /// Prints the median time of `run`, which makes so many `multiply_adds`, their rate, and its share of the peak; and the
+    /// share of the fastest run, which others that use the machine disturb the least.
     fn compare(&self, filter: &str, name: &str, multiply_adds: usize, mut run: impl FnMut()) {
         if !name.contains(filter) {
             return;
         }
-        let all = times(2, |index| {
-            if index == 0 {
-                return run();
-            }
-            (0..4).for_each(|_| self.0.set(self.0.get().max(rate(Precision::current()))));
-        });
-        let times = &all[0];
+        let times = times(1, |_| run()).remove(0);
         let rate = |seconds: f64| 2.0 * multiply_adds as f64 / seconds;
         let [median, best] = [times[times.len() / 2], times[0]];
         println!(
             "{name:40} {:10.1} us {:7.1} GFLOP/s {:4.0} % of {:.0}, at best {:4.0} %",
             median * 1e6,
             1e-9 * rate(median),
-            100.0 * rate(median) / self.0.get(),
-            1e-9 * self.0.get(),
-            100.0 * rate(best) / self.0.get(),
+            100.0 * rate(median) / self.0,
+            1e-9 * self.0,
+            100.0 * rate(best) / self.0,
         );
     }
 }
