@@ -74,8 +74,11 @@ const SHAPE: ImageShape = ImageShape { height: 16, width: 16, channels: 3 };
 const LARGE: ImageShape = ImageShape { height: 40, width: 40, channels: 3 };
 
 fn network(name: &str) -> Network {
-    let graph = model::build(name, &ModelConfig { input: SHAPE, classes: CLASSES, hidden: 70, per_pixel: false })
-        .expect("a model");
+    let graph = model::build(
+        name,
+        &ModelConfig { input: SHAPE, classes: CLASSES, hidden: 70, per_pixel: false, conventions: None },
+    )
+    .expect("a model");
     let mut parameters = Parameters::initialize(&graph, 1);
     parameters.get_mut(&graph, "normalize.deviation").expect("every graph normalises").fill(60.0);
     Network::new(graph, parameters)
@@ -135,7 +138,7 @@ fn predict(threads: usize, name: &str) -> usize {
 
 /// What is returned is the caller's, and is kept below the bound here.
 fn classify(threads: usize, name: &str) -> usize {
-    let config = ModelConfig { input: LARGE, classes: 10, hidden: 70, per_pixel: false };
+    let config = ModelConfig { input: LARGE, classes: 10, hidden: 70, per_pixel: false, conventions: None };
     let graph = model::build(name, &config).expect("a model");
     let parameters = Parameters::initialize(&graph, 1);
     let classes = (0..10).map(|class| class.to_string()).collect();

@@ -221,7 +221,10 @@ impl Network {
 
     /// Runs a node again whose inputs stay, or can be had again.
     fn renew(&mut self, index: usize, batch: usize, output: &mut [f32]) {
-        let inputs = self.plan.reads[index].clone();
+        let mut inputs = self.plan.reads[index].clone();
+        // A value times itself is had once.
+        inputs.sort_unstable();
+        inputs.dedup();
         let values: Vec<_> = inputs.iter().map(|&input| self.take_value(input, batch)).collect();
         for (&input, value) in inputs.iter().zip(values) {
             self.values[input] = Some(value);
@@ -321,14 +324,15 @@ impl Network {
         let (map, factors, shape) = (node.inputs[0], node.inputs[1], node.shape);
         let (pixels, channels) = (shape.pixels(), shape.channels());
         let mut factor_gradient = self.pool.take(pass.batch * channels);
-        let origin = self.plan.origin[map];
+        let [origin, gate] = [map, factors].map(|input| self.plan.origin[input]);
         let source = self.take_value(origin, pass.batch);
         kernels::channel_gate_gradient(
             pass.batch,
             pixels,
             channels,
             &source,
-            self.values[self.plan.origin[factors]].as_deref().unwrap_or_default(),
+            // A vector may be its own gate.
+            if gate == origin { &source } else { self.values[gate].as_deref().unwrap_or_default() },
             &mut gradient,
             &mut factor_gradient,
         );

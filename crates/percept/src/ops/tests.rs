@@ -142,6 +142,22 @@ fn gradients_are_the_slopes_of_the_loss() {
     compare_with_slopes(network_of(mixed_graph()), 1);
 }
 
+/// What is computed again for the backward pass may be read twice by one operation.
+#[test]
+fn a_value_times_itself_has_the_slopes_of_its_square() {
+    let input = ImageShape { height: 5, width: 4, channels: 3 };
+    let (mut graph, images) = Graph::new("square", input, false);
+    let x = graph.conv2d("conv", images, 6, Window::same(3, 1), Init::UniformFanIn).unwrap();
+    let x = graph.batch_norm("norm", x, Role::Scale);
+    let x = graph.gelu("gelu", x);
+    let x = graph.global_average_pool("pool", x);
+    let x = graph.gate("square", x, x).unwrap();
+    let x = graph.gelu("again", x);
+    let x = graph.gate("fourth", x, x).unwrap();
+    graph.linear("classifier", x, 3, Init::UniformFanIn).unwrap();
+    compare_with_slopes(network_of(graph), 1);
+}
+
 fn compare_with_slopes(mut network: Network, every: usize) {
     let name = network.graph().name.clone();
     let images = images(&network, BATCH);
