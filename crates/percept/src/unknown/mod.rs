@@ -77,6 +77,24 @@ impl Classes {
     }
 }
 
+/// What blurring does to the directions of features.
+struct Blurring {
+    /// Orthonormal directions of most of it: `[width, directions]`.
+    directions: Vec<f32>,
+    /// What it does beside, to each copy: `[copies, width]`.
+    rest: Vec<f32>,
+}
+
+impl Blurring {
+    fn new(moves: Vec<f32>, width: usize, count: usize) -> Self {
+        let moves = Matrix::new(moves, width);
+        let directions = principal_directions(&moves, count);
+        let mut rest = moves.values;
+        algebra::project_out(&mut rest, &directions, width);
+        Self { directions, rest }
+    }
+}
+
 /// What a network makes of labelled images.
 #[derive(Clone, Copy)]
 pub struct Labelled<'a> {
@@ -137,7 +155,7 @@ pub fn fit(seen: Labelled, held: Option<Labelled>, copies: Blurred, false_reject
         return None;
     }
     let directions = BLUR_DIRECTIONS.min(copies.features.len() / width / 4);
-    let blur = principal_directions(&Matrix::new(moves(copies.sharp, copies.features, width), width), directions);
+    let blur = Blurring::new(moves(copies.sharp, copies.features, width), width, directions);
     let mut known = Known::new(seen, &blur)?;
     let distances = match held {
         Some(held) => known.all_distances(held.features, held.logits),
@@ -179,14 +197,14 @@ fn directions(features: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// The distances of the images of one fold, by statistics of the others.
-fn by_fold(seen: Labelled, width: usize, blur: &[f32], fold: usize) -> Option<Vec<[f32; KINDS]>> {
+fn by_fold(seen: Labelled, width: usize, blur: &Blurring, fold: usize) -> Option<Vec<[f32; KINDS]>> {
     let (inside, outside) = split(seen, width, |image, _| image % FOLDS == fold);
     let known = Known::new(outside.view(), blur)?;
     Some(known.all_distances(&inside.features, &inside.logits))
 }
 
 /// Each of some classes takes its turn as the unknown one, and its logit is left out.
-fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur: &[f32]) -> Option<f64> {
+fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur: &Blurring) -> Option<f64> {
     let classes = distinct(seen.labels);
     let count = classes.len().min(LEFT_OUT);
     let mut areas = Vec::new();
@@ -276,13 +294,13 @@ pub fn auroc(known: &[f32], unknown: &[f32]) -> f64 {
 
 impl Known {
     /// Statistics of features, as yet without scale and threshold; nothing if there are no two images, or no features.
-    fn new(seen: Labelled, blur: &[f32]) -> Option<Self> {
+    fn new(seen: Labelled, blur: &Blurring) -> Option<Self> {
         let images = seen.labels.len();
         let width = seen.features.len().checked_div(images).filter(|&width| width > 0 && images > 1)?;
         let mut values = directions(seen.features, width);
         let mean = algebra::column_means(&values, width);
         algebra::subtract(&mut values, &mean);
-        algebra::project_out(&mut values, blur, width);
+        algebra::project_out(&mut values, &blur.directions, width);
         let labels = distinct(seen.labels);
         let mut means = vec![0.0; width * labels.len()];
         let mut around = values.clone();
@@ -295,10 +313,12 @@ impl Known {
             mean.into_iter().enumerate().for_each(|(row, value)| means[row * labels.len() + column] = value);
         }
         let all = Covariance::of(&Matrix::new(values, width), 0.0);
+        // Blurred ones vary within their class.
+        around.extend(&blur.rest);
         let within = Covariance::of(&Matrix::new(around, width), LEAST_WITHIN * all.floor);
         let classes = Classes::new(means, width, &within);
         let (scale, threshold) = ([[0.0, 1.0]; KINDS], f32::INFINITY);
-        Some(Self { width, mean, blur: blur.to_vec(), all, within, classes, scale, threshold })
+        Some(Self { width, mean, blur: blur.directions.clone(), all, within, classes, scale, threshold })
     }
 
     /// Puts all distances on one scale, and the threshold where a share of `false_rejection` of these is beyond it.
