@@ -188,7 +188,7 @@ fn a_second_stage_that_ruins_the_model_gives_back_the_first() {
     digits(&folder.join("new"), &["4"]);
     train(folder, &["old", "--model", "cnn-small", "--epochs", "6", "--out", "run"]);
     let (first, _) = train(folder, &["new", "--extend", "run", "--stage", "1", "--out", "first"]);
-    let ruin = ["--stage", "2", "--learning-rate", "20", "--schedule", "constant", "--epochs", "6"];
+    let ruin = ["--stage", "2", "--learning-rate", "20", "--schedule", "constant", "--epochs", "8"];
     let (figures, notes) = train(folder, &[&["new", "--extend", "run", "--out", "ruined"], &ruin[..]].concat());
     let table = fs::read_to_string(folder.join("ruined/results.csv")).expect("a table");
     let figure = |row: &str| row.split(',').nth(5).and_then(|cell| cell.parse::<f64>().ok()).expect("an accuracy");
@@ -197,8 +197,8 @@ fn a_second_stage_that_ruins_the_model_gives_back_the_first() {
     assert_eq!(figures["validation"], first["validation"]);
     assert_eq!(figures["test"], first["test"]);
     // Half of the epochs without anything better end it.
-    assert!(notes.contains("note: validation did not improve in 3 evaluations: stopping"), "{notes}");
-    assert_eq!(rows.len(), 4, "{rows:?}");
+    assert!(notes.contains("note: validation did not improve in 4 evaluations: stopping"), "{notes}");
+    assert_eq!(rows.len(), 5, "{rows:?}");
     // A time that stage 1 uses up ends with it, too.
     let timed = ["new", "--extend", "run", "--stage", "2", "--time", "300ms", "--out", "timed"];
     let (figures, notes) = train(folder, &timed);

@@ -489,7 +489,7 @@ mod tests {
         };
         let patience = |options: TrainOptions| options.resolve(&facts).expect("settings").patience;
         let epochs = |epochs| TrainOptions { epochs: Some(epochs), ..TrainOptions::default() };
-        assert_eq!([1.0, 2.0, 3.0, 5.0, 10.0].map(|count| patience(epochs(count))), [2, 2, 2, 3, 5]);
+        assert_eq!([1.0, 2.0, 3.0, 5.0, 10.0].map(|count| patience(epochs(count))), [4, 4, 4, 4, 5]);
         assert_eq!(patience(TrainOptions { patience: Some(0), ..epochs(10.0) }), 0);
         assert_eq!(patience(TrainOptions { stage: Some(1), ..epochs(10.0) }), 0);
         // A plan for a time has other steps.
