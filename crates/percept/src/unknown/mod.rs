@@ -1,20 +1,16 @@
 //! Whether an image is like those that a model has seen: by its features and by what the classifier makes of them.
 //!
-//! Three distances: how much of the features lies outside the directions in which known images vary (Wang et al. 2022); how
-//! much farther they are from the nearest class than from all images together, each in its own Mahalanobis distance (Ren et
-//! al. 2021); and how little evidence for any class the logits hold, their energy (Liu et al. 2020). The first sees what is
-//! of another kind altogether, the others what belongs to no class. Each is brought to the scale that known images have; the
-//! largest one counts for the most part, since a classifier can be very sure of what it has never seen.
+//! Two distances: how much of the features lies outside the directions in which known images vary (Wang et al. 2022), and
+//! how little evidence for any class the logits hold, their energy (Liu et al. 2020). The first sees what is of another kind
+//! altogether, the second what belongs to no class. Each is brought to the scale that known images have; the larger one
+//! counts for the most part, since a classifier can be very sure of what it has never seen.
 //!
 //! Of features the square roots are taken, so that no few of them decide (Perronnin et al. 2010), and of these the
 //! direction, not the length (Sun et al. 2022), which mostly tells contrast. Directions in which blurring moves them are
 //! taken out as well.
 
-mod covariance;
 #[cfg(test)]
 mod tests;
-
-use covariance::Covariance;
 
 use crate::algebra::{self, Matrix, principal_directions};
 use crate::evaluate::log_normalizer;
@@ -22,6 +18,8 @@ use crate::ops::largest;
 
 /// What the names of its tensors begin with in a model file.
 pub const PREFIX: &str = "unknown.";
+/// Principal components, at most.
+const COMPONENTS: usize = 64;
 /// Directions of blurring, at most.
 const BLUR_DIRECTIONS: usize = 16;
 /// Fewer known images say too little.
@@ -33,10 +31,6 @@ const FOLDS: usize = 5;
 const RECOGNISABLE: f64 = 0.75;
 /// Classes that are left out in turn, at most.
 const LEFT_OUT: usize = 5;
-/// How images within a class vary, at the least, as a share of how all do: a class of one image has no variance.
-const LEAST_WITHIN: f32 = 0.01;
-/// Kinds of distances.
-const KINDS: usize = 3;
 
 /// What known images look like to the last layer, and from which distance on an image is unknown.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,53 +40,12 @@ pub struct Known {
     mean: Vec<f32>,
     /// Orthonormal directions of blurring: `[width, blurs]`.
     blur: Vec<f32>,
-    /// How the directions of all features vary.
-    all: Covariance,
-    /// How they vary around the mean of their class.
-    within: Covariance,
-    classes: Classes,
+    /// Principal components: `[width, components]`.
+    components: Vec<f32>,
     /// Mean and deviation of each distance over known images that were held out.
-    scale: [[f32; 2]; KINDS],
+    scale: [[f32; 2]; 2],
     /// The distance beyond which an image is unknown.
     threshold: f32,
-}
-
-/// Where classes lie.
-#[derive(Clone, Debug, PartialEq)]
-struct Classes {
-    /// Their means, less the mean of all: `[width, classes]`.
-    means: Vec<f32>,
-    /// The squared length of each.
-    squares: Vec<f64>,
-    /// Each along the components within classes: `[classes, components]`.
-    along: Vec<f32>,
-}
-
-impl Classes {
-    fn new(means: Vec<f32>, width: usize, within: &Covariance) -> Self {
-        let classes = means.len() / width;
-        let rows: Vec<f32> = (0..means.len()).map(|at| means[at % width * classes + at / width]).collect();
-        let squares = rows.chunks_exact(width).map(|row| algebra::dot(row, row)).collect();
-        Self { means, squares, along: within.along(&Matrix::new(rows, width)) }
-    }
-}
-
-/// What blurring does to the directions of features.
-struct Blurring {
-    /// Orthonormal directions of most of it: `[width, directions]`.
-    directions: Vec<f32>,
-    /// What it does beside, to each copy: `[copies, width]`.
-    rest: Vec<f32>,
-}
-
-impl Blurring {
-    fn new(moves: Vec<f32>, width: usize, count: usize) -> Self {
-        let moves = Matrix::new(moves, width);
-        let directions = principal_directions(&moves, count);
-        let mut rest = moves.values;
-        algebra::project_out(&mut rest, &directions, width);
-        Self { directions, rest }
-    }
 }
 
 /// What a network makes of labelled images.
@@ -155,10 +108,10 @@ pub fn fit(seen: Labelled, held: Option<Labelled>, copies: Blurred, false_reject
         return None;
     }
     let directions = BLUR_DIRECTIONS.min(copies.features.len() / width / 4);
-    let blur = Blurring::new(moves(copies.sharp, copies.features, width), width, directions);
+    let blur = principal_directions(&Matrix::new(moves(copies.sharp, copies.features, width), width), directions);
     let mut known = Known::new(seen, &blur)?;
     let distances = match held {
-        Some(held) => known.all_distances(held.features, held.logits),
+        Some(held) => known.both_distances(held.features, held.logits),
         None => (0..FOLDS).flat_map(|fold| by_fold(seen, width, &blur, fold).unwrap_or_default()).collect(),
     };
     known.set_scale(&distances, false_rejection);
@@ -196,15 +149,15 @@ fn directions(features: &[f32], width: usize) -> Vec<f32> {
     features
 }
 
-/// The distances of the images of one fold, by statistics of the others.
-fn by_fold(seen: Labelled, width: usize, blur: &Blurring, fold: usize) -> Option<Vec<[f32; KINDS]>> {
+/// Both distances of the images of one fold, by statistics of the others.
+fn by_fold(seen: Labelled, width: usize, blur: &[f32], fold: usize) -> Option<Vec<[f32; 2]>> {
     let (inside, outside) = split(seen, width, |image, _| image % FOLDS == fold);
     let known = Known::new(outside.view(), blur)?;
-    Some(known.all_distances(&inside.features, &inside.logits))
+    Some(known.both_distances(&inside.features, &inside.logits))
 }
 
 /// Each of some classes takes its turn as the unknown one, and its logit is left out.
-fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur: &Blurring) -> Option<f64> {
+fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur: &[f32]) -> Option<f64> {
     let classes = distinct(seen.labels);
     let count = classes.len().min(LEFT_OUT);
     let mut areas = Vec::new();
@@ -219,12 +172,11 @@ fn auroc_of_left_out(seen: Labelled, held: Option<Labelled>, width: usize, blur:
             continue;
         }
         let Some(mut known) = Known::new(fitted.view(), blur) else { continue };
-        let tested = known.all_distances(&tested.features, &tested.logits_without(left_out));
-        let of_class = known.all_distances(&of_class.features, &of_class.logits_without(left_out));
+        let tested = known.both_distances(&tested.features, &tested.logits_without(left_out));
+        let of_class = known.both_distances(&of_class.features, &of_class.logits_without(left_out));
         known.set_scale(&tested, 0.5);
-        let joint = |distances: Vec<[f32; KINDS]>| -> Vec<f32> {
-            distances.into_iter().map(|each| known.together(each)).collect()
-        };
+        let joint =
+            |distances: Vec<[f32; 2]>| -> Vec<f32> { distances.into_iter().map(|both| known.together(both)).collect() };
         areas.push(auroc(&joint(tested), &joint(of_class)));
     }
     (classes.len() > 1 && !areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
@@ -294,51 +246,36 @@ pub fn auroc(known: &[f32], unknown: &[f32]) -> f64 {
 
 impl Known {
     /// Statistics of features, as yet without scale and threshold; nothing if there are no two images, or no features.
-    fn new(seen: Labelled, blur: &Blurring) -> Option<Self> {
+    fn new(seen: Labelled, blur: &[f32]) -> Option<Self> {
         let images = seen.labels.len();
         let width = seen.features.len().checked_div(images).filter(|&width| width > 0 && images > 1)?;
         let mut values = directions(seen.features, width);
         let mean = algebra::column_means(&values, width);
         algebra::subtract(&mut values, &mean);
-        algebra::project_out(&mut values, &blur.directions, width);
-        let labels = distinct(seen.labels);
-        let mut means = vec![0.0; width * labels.len()];
-        let mut around = values.clone();
-        for (column, &class) in labels.iter().enumerate() {
-            let is_own = |row: &usize| seen.labels[*row] == class;
-            let rows: Vec<usize> = (0..images).filter(is_own).collect();
-            let own: Vec<f32> = rows.iter().flat_map(|&row| &values[row * width..][..width]).copied().collect();
-            let mean = algebra::column_means(&own, width);
-            rows.iter().for_each(|&row| algebra::subtract(&mut around[row * width..][..width], &mean));
-            mean.into_iter().enumerate().for_each(|(row, value)| means[row * labels.len() + column] = value);
-        }
-        let all = Covariance::of(&Matrix::new(values, width), 0.0);
-        // Blurred ones vary within their class.
-        around.extend(&blur.rest);
-        let within = Covariance::of(&Matrix::new(around, width), LEAST_WITHIN * all.floor);
-        let classes = Classes::new(means, width, &within);
-        let (scale, threshold) = ([[0.0, 1.0]; KINDS], f32::INFINITY);
-        Some(Self { width, mean, blur: blur.directions.clone(), all, within, classes, scale, threshold })
+        algebra::project_out(&mut values, blur, width);
+        let components = principal_directions(&Matrix::new(values, width), COMPONENTS.min(images / 4).min(width / 2));
+        let (scale, threshold) = ([[0.0, 1.0]; 2], f32::INFINITY);
+        Some(Self { width, mean, blur: blur.to_vec(), components, scale, threshold })
     }
 
-    /// Puts all distances on one scale, and the threshold where a share of `false_rejection` of these is beyond it.
-    fn set_scale(&mut self, distances: &[[f32; KINDS]], false_rejection: f64) {
+    /// Puts both distances on one scale, and the threshold where a share of `false_rejection` of these is beyond it.
+    fn set_scale(&mut self, distances: &[[f32; 2]], false_rejection: f64) {
         let count = distances.len().max(1) as f64;
         for (which, scale) in self.scale.iter_mut().enumerate() {
-            let values = || distances.iter().map(|each| f64::from(each[which]));
+            let values = || distances.iter().map(|both| f64::from(both[which]));
             let mean = values().sum::<f64>() / count;
             let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
             // One that never varies says nothing.
             let deviation = if variance.sqrt() > 1e-6 { variance.sqrt() as f32 } else { f32::INFINITY };
             *scale = [mean as f32, deviation];
         }
-        self.threshold = beyond(distances.iter().map(|&each| self.together(each)).collect(), false_rejection);
+        self.threshold = beyond(distances.iter().map(|&both| self.together(both)).collect(), false_rejection);
     }
 
     /// How far each of some images is from known ones; `features` is `[images, width]`, `logits` `[images, classes]`.
-    /// Means and deviations of held out images are the units of all distances.
+    /// Means and deviations of held out images are the units of both distances.
     pub fn distances(&self, features: &[f32], logits: &[f32]) -> Vec<f32> {
-        self.all_distances(features, logits).into_iter().map(|each| self.together(each)).collect()
+        self.both_distances(features, logits).into_iter().map(|both| self.together(both)).collect()
     }
 
     /// Whether an image at this distance is unknown.
@@ -353,46 +290,32 @@ impl Known {
         unknown as f64 / distances.len().max(1) as f64
     }
 
-    /// The soft maximum of all distances on their scales, halved so that they also add up: `ln(e^(a / 2) + e^(b / 2) + ...)`.
-    fn together(&self, each: [f32; KINDS]) -> f32 {
-        let scaled = each.iter().zip(&self.scale).map(|(value, [mean, deviation])| (value - mean) / deviation / 2.0);
-        let largest = scaled.clone().fold(f32::NEG_INFINITY, f32::max);
-        // Of no number nothing is the larger one; the sum stays what it is.
-        largest + scaled.map(|value| (value - largest).exp()).sum::<f32>().ln()
+    /// The soft maximum of both distances on their scales, halved so that they also add up: `ln(e^(a / 2) + e^(b / 2))`.
+    fn together(&self, both: [f32; 2]) -> f32 {
+        let [a, b] = [0, 1].map(|which| {
+            let [mean, deviation] = self.scale[which];
+            (both[which] - mean) / deviation / 2.0
+        });
+        a.max(b) + (-(a - b).abs()).exp().ln_1p()
     }
 
-    /// The logarithm of the squared distance from all directions of known images, the relative Mahalanobis distance of the
-    /// nearest class, and the energy.
-    fn all_distances(&self, features: &[f32], logits: &[f32]) -> Vec<[f32; KINDS]> {
-        let width = self.width;
-        let mut values = directions(features, width);
+    /// The logarithm of the squared distance from all directions of known images, and the energy.
+    fn both_distances(&self, features: &[f32], logits: &[f32]) -> Vec<[f32; 2]> {
+        let mut values = directions(features, self.width);
         algebra::subtract(&mut values, &self.mean);
-        algebra::project_out(&mut values, &self.blur, width);
-        let matrix = Matrix::new(values, width);
-        let [in_all, in_class] = [&self.all, &self.within].map(|covariance| covariance.along(&matrix));
-        let classes = self.classes.squares.len();
-        let products = matrix.times(&self.classes.means, classes);
-        let components = [&self.all, &self.within].map(|covariance| covariance.shares.len());
+        algebra::project_out(&mut values, &self.blur, self.width);
+        let matrix = Matrix::new(values, self.width);
+        let components = self.components.len() / self.width;
+        let inside = matrix.times(&self.components, components);
         let square = |row: &[f32]| row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-        let logits_each = logits.len() * width / features.len().max(1);
-        let rows = matrix.values.chunks_exact(width).enumerate();
+        let rows = matrix.values.chunks_exact(self.width).enumerate();
+        let classes = logits.len() * self.width / features.len().max(1);
         rows.map(|(image, row)| {
-            let whole = square(row);
-            let along = &in_all[image * components[0]..][..components[0]];
-            let left = whole - square(along);
+            let left = square(row) - square(&inside[image * components..][..components]);
+            let energy = -log_normalizer(&logits[image * classes..][..classes], 1.0);
             // Of no number nothing is the larger one: it has to stay what it is.
             let left = if left.is_nan() { left } else { left.max(1e-12).ln() };
-            let own = &in_class[image * components[1]..][..components[1]];
-            let of_class = |class: usize| {
-                let product = f64::from(products[image * classes + class]);
-                let shape = &self.classes.along[class * components[1]..][..components[1]];
-                let apart = own.iter().zip(shape).map(|(value, class)| value - class);
-                self.within.distance(whole - 2.0 * product + self.classes.squares[class], apart)
-            };
-            let nearest = (0..classes).map(of_class).fold(f64::INFINITY, f64::min);
-            let relative = nearest - self.all.distance(whole, along.iter().copied());
-            let energy = -log_normalizer(&logits[image * logits_each..][..logits_each], 1.0);
-            [left as f32, relative as f32, energy as f32]
+            [left as f32, energy as f32]
         })
         .collect()
     }
@@ -400,19 +323,12 @@ impl Known {
     /// Its numbers by name, with their shapes, as a model file holds them.
     pub fn tensors(&self) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
         let scale: Vec<f32> = self.scale.iter().flatten().copied().chain([self.threshold]).collect();
-        let columns = |name, values: &[f32]| (name, vec![self.width, values.len() / self.width], values.to_vec());
-        let row = |name, values: Vec<f32>| (name, vec![values.len()], values);
-        // The floor comes last.
-        let shares = |covariance: &Covariance| [&covariance.shares[..], &[covariance.floor]].concat();
+        let columns = |values: &[f32]| vec![self.width, values.len() / self.width];
         vec![
-            row("unknown.mean", self.mean.clone()),
-            columns("unknown.blur", &self.blur),
-            columns("unknown.components", &self.all.components),
-            row("unknown.shares", shares(&self.all)),
-            columns("unknown.within.components", &self.within.components),
-            row("unknown.within.shares", shares(&self.within)),
-            columns("unknown.classes", &self.classes.means),
-            row("unknown.scale", scale),
+            ("unknown.mean", vec![self.width], self.mean.clone()),
+            ("unknown.blur", columns(&self.blur), self.blur.clone()),
+            ("unknown.components", columns(&self.components), self.components.clone()),
+            ("unknown.scale", vec![5], scale),
         ]
     }
 
@@ -425,7 +341,7 @@ impl Known {
         mut tensor: impl FnMut(&str) -> Option<(Vec<usize>, Vec<f32>)>,
     ) -> Result<Option<Self>, String> {
         let Some((shape, mean)) = tensor("unknown.mean") else { return Ok(None) };
-        if tensor("unknown.directions").is_some() || tensor("unknown.scale").is_some_and(|(shape, _)| shape == [5]) {
+        if tensor("unknown.directions").is_some() {
             return Err("an earlier Percept wrote what it tells unknown images by".into());
         }
         if width == 0 {
@@ -434,29 +350,21 @@ impl Known {
         if shape != [width] {
             return Err(format!("tensor unknown.mean is {shape:?}, but the network has {width} features"));
         }
-        let mut find = |name: &str| tensor(name).ok_or_else(|| format!("tensor {name} is missing"));
-        let mut columns = |name: &str| match find(name)? {
-            (shape, values) if shape.len() == 2 && shape[0] == width => Ok(values),
-            (shape, _) => Err(format!("tensor {name} is {shape:?}, not [{width}, ...]")),
+        let mut columns = |name: &str| {
+            let (shape, values) = tensor(name).ok_or_else(|| format!("tensor {name} is missing"))?;
+            match shape[..] {
+                [rows, _] if rows == width => Ok(values),
+                _ => Err(format!("tensor {name} is {shape:?}, not [{width}, ...]")),
+            }
         };
-        let blur = columns("unknown.blur")?;
-        let [all, within] = [columns("unknown.components")?, columns("unknown.within.components")?];
-        let means = columns("unknown.classes")?;
-        let mut row = |name: &str, length: usize| match find(name)? {
-            (shape, values) if shape == [length] => Ok(values),
-            (shape, _) => Err(format!("tensor {name} is {shape:?}, not [{length}]")),
+        let [blur, components] = [columns("unknown.blur")?, columns("unknown.components")?];
+        let scale = match tensor("unknown.scale") {
+            Some((shape, values)) if shape == [5] => values,
+            Some((shape, _)) => return Err(format!("tensor unknown.scale is {shape:?}, not [5]")),
+            None => return Err("tensor unknown.scale is missing".into()),
         };
-        let mut covariance = |name: &str, components: Vec<f32>| -> Result<Covariance, String> {
-            let mut shares = row(name, components.len() / width + 1)?;
-            let floor = shares.pop().unwrap_or_default();
-            Ok(Covariance { components, shares, floor })
-        };
-        let [all, within] = [covariance("unknown.shares", all)?, covariance("unknown.within.shares", within)?];
-        let classes = Classes::new(means, width, &within);
-        let mut numbers = row("unknown.scale", 2 * KINDS + 1)?;
-        let threshold = numbers.pop().unwrap_or_default();
-        let mut scale = [[0.0; 2]; KINDS];
-        scale.as_flattened_mut().copy_from_slice(&numbers);
-        Ok(Some(Self { width, mean, blur, all, within, classes, scale, threshold }))
+        let threshold = scale[4];
+        let scale = [[scale[0], scale[1]], [scale[2], scale[3]]];
+        Ok(Some(Self { width, mean, blur, components, scale, threshold }))
     }
 }
