@@ -75,7 +75,8 @@ pub struct Defaults {
 
 /// Evaluations without improvement after which a training of so many of them stops; 0 for never. Stage 2 of fine-tuning may
 /// have nothing to add to stage 1: half of it without a better model says so, but not its first few rounds, whose learning rate
-/// is high: of 700 images two without gain were followed by two that gained four points. A training from nothing is best at its end,
+/// is high: of 700 images, validation was at 77 % after stage 1,
+/// then at 79, 73, 84 and 85 %. A training from nothing is best at its end,
 /// where its learning rate is lowest.
 pub fn patience(stage: u8, evaluations: u64) -> u64 {
     if stage == 2 { evaluations.div_ceil(2).max(4) } else { 0 }
