@@ -8,15 +8,17 @@ use percept_fuzz::{
     on_each_isa,
 };
 use percept_kernels::{
-    Activation, Algorithm, ConvShape, Padding, PreparedConv, conv2d_fused, conv2d_input_gradient,
+    Activation, Algorithm, ConvShape, Padding, Precision, PreparedConv, conv2d_fused, conv2d_input_gradient,
     conv2d_weight_gradient, conv2d_with_statistics, reference,
 };
 
-const ALGORITHMS: [(Algorithm, f64); 4] = [
+const ALGORITHMS: [(Algorithm, f64); 5] = [
     (Algorithm::Direct, 1e-6),
     (Algorithm::Shallow, 1e-6),
     (Algorithm::Winograd2, 1e-6),
     (Algorithm::Winograd4, 1e-5),
+    // In bf16: each operand is up to 1/256 off.
+    (Algorithm::Padded, 1e-2),
 ];
 /// More would be slow rather than new.
 const MOST_MULTIPLICATIONS: u64 = 400_000;
@@ -71,8 +73,9 @@ fuzz_target!(|bytes: &[u8]| {
     let fused: Vec<f64> = fused.collect();
     let window = kernel[0] * kernel[1];
     let pixels = shape.output_len() / outs;
+    let precision = if algorithm == Algorithm::Padded { Precision::Bf16 } else { Precision::F32 };
     on_each_isa(|isa| {
-        algorithm.run(|| {
+        let passes = || {
             let check = |what: &str, actual: &[f32], expected: &[f64], terms: usize| {
                 let what = format!("{what} {algorithm:?} {shape:?} {isa}");
                 assert_close(&what, actual, expected, (terms as f64).sqrt(), tolerance);
@@ -96,6 +99,7 @@ fuzz_target!(|bytes: &[u8]| {
             let mut output = vec![f32::NAN; shape.weights_len()];
             conv2d_weight_gradient(&shape, &values, &gradient, &mut output);
             check("weight gradient", &output, &weight_gradient, pixels);
-        });
+        };
+        precision.run(|| algorithm.run(passes));
     });
 });

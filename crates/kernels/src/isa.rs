@@ -17,6 +17,8 @@ pub enum Isa {
     Avx512,
     /// The same with AVX-512 BF16, which multiplies bf16 at twice the rate (see [`crate::Precision`]).
     Avx512Bf16,
+    /// The same with Intel's AMX, which multiplies whole tiles of bf16 at several times that rate.
+    Amx,
     /// AArch64's Advanced SIMD.
     Neon,
     /// WebAssembly's fixed-width SIMD, where the program was compiled for it: nothing can be detected there.
@@ -31,7 +33,8 @@ thread_local! {
 }
 
 impl Isa {
-    const ALL: [Self; 6] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Neon, Self::Simd128];
+    const ALL: [Self; 7] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx, Self::Neon, Self::Simd128];
 
     /// The name that `PERCEPT_ISA` knows it by.
     pub fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::Simd128 => "simd128",
         }
@@ -107,6 +111,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
             }
             Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            Self::Amx => Self::Avx512Bf16.is_available() && crate::arch::has_amx(),
             Self::Neon | Self::Simd128 => false,
         }
     }
@@ -116,7 +121,7 @@ impl Isa {
         match self {
             Self::Portable => true,
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Simd128 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx | Self::Simd128 => false,
         }
     }
 

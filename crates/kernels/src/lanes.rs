@@ -30,7 +30,7 @@ macro_rules! per_isa {
                 crate::Isa::Avx2 => unsafe { avx2($($name),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                crate::Isa::Avx512 | crate::Isa::Avx512Bf16 => unsafe { avx512($($name),*) },
+                crate::Isa::Avx512 | crate::Isa::Avx512Bf16 | crate::Isa::Amx => unsafe { avx512($($name),*) },
                 // Advanced SIMD belongs to every AArch64 target that Rust has.
                 crate::Isa::Neon => $body::<true>($($name),*),
                 _ => $body::<false>($($name),*),

@@ -16,7 +16,7 @@ pub enum Precision {
     /// bf16, to the nearest and ties to even; products are summed in f32. Instruction sets without such products
     /// multiply rounded numbers in f32, which gives the same products, and is slower than not to round. Winograd's
     /// algorithm rounds its transformed numbers, and only where there are such products: of an even number of channels,
-    /// or of weights' gradients. Depthwise and prepared convolutions stay in f32, and so do the outputs of those that read
+    /// or of weights' gradients. Where whole tiles of bf16 are multiplied, that is the algorithm of all but these: depthwise and prepared convolutions stay in f32, and so do the outputs of those that read
     /// few channels, as first layers do.
     Bf16,
 }
@@ -36,7 +36,7 @@ impl Precision {
 
     /// Whether [`Isa::current`] has instructions for it.
     pub fn is_native(self) -> bool {
-        self == Self::F32 || Isa::current() == Isa::Avx512Bf16
+        self == Self::F32 || matches!(Isa::current(), Isa::Avx512Bf16 | Isa::Amx)
     }
 
     /// What this thread's products are made with: f32 but within [`Precision::run`].

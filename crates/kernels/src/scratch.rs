@@ -25,6 +25,9 @@ pub(crate) struct Buffer<T> {
 /// A buffer of f32.
 pub(crate) type Scratch = Buffer<f32>;
 
+/// A buffer of bf16.
+pub(crate) type Halves = Buffer<u16>;
+
 /// A buffer of f64.
 pub(crate) type DoubleScratch = Buffer<f64>;
 
@@ -36,6 +39,8 @@ pub(crate) unsafe trait Plain: Copy + Default {}
 
 // SAFETY: a float has no invalid pattern of bits, and is aligned to 4 bytes.
 unsafe impl Plain for f32 {}
+// SAFETY: as above, aligned to 2 bytes.
+unsafe impl Plain for u16 {}
 // SAFETY: as above, aligned to 8 bytes.
 unsafe impl Plain for f64 {}
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept_kernels::{
     Activation, Algorithm, BlockLayer, ConvShape, InvertedResidual, Isa, Layout, LinearShape, NormShape, PoolShape,
-    PreparedConv, Targets, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_gate,
+    Precision, PreparedConv, Targets, batch_norm_gradient, batch_norm_infer, batch_norm_train, channel_gate,
     channel_gate_gradient, channel_sums, conv2d, conv2d_fused, conv2d_input_gradient, conv2d_weight_gradient,
     conv2d_with_statistics, gemm, layer_norm, layer_norm_gradient, linear, linear_input_gradient,
     linear_weight_gradient, max_pool, max_pool_gradient, newton_schulz, normalize, softmax_cross_entropy, square_sum,
@@ -83,6 +83,10 @@ impl Work {
         ] {
             let shape = ConvShape::new(input, out_channels, [3, 3], stride, 1).expect("a shape");
             algorithm.run(|| self.convolve(&shape));
+        }
+        for stride in [1, 2] {
+            let shape = ConvShape::new([4, 16, 16, 32], 48, [3, 3], stride, 1).expect("a shape");
+            Precision::Bf16.run(|| Algorithm::Padded.run(|| self.convolve(&shape)));
         }
         for prepared in &self.prepared {
             prepared.run(2, &self.big[..16_384], None, Activation::Relu, &mut self.result[..24_576]);

@@ -100,7 +100,7 @@ fn linear_layers_agree_with_the_reference_of_rounded_operands() {
 type Convolution = ([usize; 4], usize, [usize; 2], usize, usize);
 
 /// Input, output channels, kernel, stride, padding.
-const CONVOLUTIONS: [Convolution; 12] = [
+const CONVOLUTIONS: [Convolution; 17] = [
     ([1, 1, 1, 1], 1, [1, 1], 1, 0),
     ([0, 8, 8, 3], 5, [3, 3], 1, 1),
     ([2, 7, 5, 3], 16, [3, 3], 1, 1),
@@ -113,13 +113,20 @@ const CONVOLUTIONS: [Convolution; 12] = [
     ([1, 4, 5, 2], 3, [2, 5], 1, 3),
     ([1, 4, 4, 67], 67, [3, 3], 1, 1),
     ([3, 12, 12, 40], 48, [3, 3], 1, 1),
+    ([9, 15, 13, 33], 31, [3, 3], 1, 1),
+    ([4, 19, 17, 8], 65, [3, 3], 3, 2),
+    ([2, 8, 9, 300], 32, [1, 1], 2, 0),
+    ([2, 7, 4, 10], 7, [1, 3], 4, 1),
+    ([40, 4, 4, 64], 32, [3, 3], 1, 1),
 ];
 
 #[test]
 fn convolutions_agree_with_the_reference_of_rounded_operands() {
     let mut random = Random::new(33);
-    for (input, out_channels, kernel, stride, padding) in CONVOLUTIONS {
+    let every = CONVOLUTIONS.into_iter().flat_map(|row| [1, 2, 3].map(|dilation| (row, dilation)));
+    for ((input, out_channels, kernel, stride, padding), dilation) in every {
         let shape = ConvShape::new(input, out_channels, kernel, stride, padding).expect("a shape");
+        let Ok(shape) = shape.with_dilation(dilation) else { continue };
         let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
         let (bias, gradient) = (random.values(shape.out_channels), random.values(shape.output_len()));
         let [narrow_input, narrow_weights, narrow_gradient] = [&input, &weights, &gradient].map(|v| round(v));
@@ -127,7 +134,8 @@ fn convolutions_agree_with_the_reference_of_rounded_operands() {
         let expected = reference_passes(&shape, &narrow_input, &narrow_weights, Some(&wide_bias), &narrow_gradient);
         // Rows of few channels that are not gathered are multiplied in f32.
         let is_shallow = Algorithm::Shallow.run(|| Algorithm::of(&shape, Pass::Forward)) == Algorithm::Shallow;
-        assert_eq!(is_shallow, shape.in_channels <= 4 && shape.kernel != [1, 1] && shape.out_width() >= 8);
+        let is_plain = shape.kernel != [1, 1] && dilation == 1;
+        assert_eq!(is_shallow, shape.in_channels <= 4 && is_plain && shape.out_width() >= 8);
         let of_rows = is_shallow.then(|| {
             let mut output = vec![0.0; shape.output_len()];
             let [input, weights] = [&input, &weights].map(|v| common::widen(v));
@@ -141,17 +149,20 @@ fn convolutions_agree_with_the_reference_of_rounded_operands() {
             shape.batch * shape.out_height() * shape.out_width(),
         ];
         on_every_isa(|isa| {
-            let mut actual = expected.clone().map(|values| vec![f32::NAN; values.len()]);
-            Precision::Bf16.run(|| {
-                Algorithm::Direct.run(|| {
-                    let nothing = (None, Activation::Identity);
-                    conv2d_fused(&shape, &input, &weights, Some(&bias), nothing.0, nothing.1, &mut actual[0]);
-                    conv2d_input_gradient(&shape, &gradient, &weights, &mut actual[1]);
-                    conv2d_weight_gradient(&shape, &input, &gradient, &mut actual[2]);
-                })
-            });
-            for ((actual, expected), terms) in actual.iter().zip(&expected).zip(terms) {
-                assert_close(&format!("{shape:?} {isa}"), actual, expected, (terms as f64).sqrt(), 1e-6);
+            for algorithm in [Algorithm::Direct, Algorithm::Padded] {
+                let mut actual = expected.clone().map(|values| vec![f32::NAN; values.len()]);
+                Precision::Bf16.run(|| {
+                    algorithm.run(|| {
+                        let nothing = (None, Activation::Identity);
+                        conv2d_fused(&shape, &input, &weights, Some(&bias), nothing.0, nothing.1, &mut actual[0]);
+                        conv2d_input_gradient(&shape, &gradient, &weights, &mut actual[1]);
+                        conv2d_weight_gradient(&shape, &input, &gradient, &mut actual[2]);
+                    })
+                });
+                for (pass, ((actual, expected), terms)) in actual.iter().zip(&expected).zip(terms).enumerate() {
+                    let what = format!("pass {pass} of {algorithm:?} {shape:?} {isa}");
+                    assert_close(&what, actual, expected, (terms as f64).sqrt(), 1e-6);
+                }
             }
             if let Some(expected) = &of_rows {
                 let mut output = vec![f32::NAN; shape.output_len()];
@@ -186,6 +197,30 @@ fn statistics_are_those_of_the_outputs() {
 }
 
 #[test]
+fn what_follows_a_padded_convolution_is_done_to_its_outputs() {
+    let mut random = Random::new(37);
+    for (input, out_channels, kernel, stride, padding) in CONVOLUTIONS {
+        let shape = ConvShape::new(input, out_channels, kernel, stride, padding).expect("a shape");
+        let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
+        let (bias, residual) = (random.values(shape.out_channels), random.values(shape.output_len()));
+        on_every_isa(|isa| {
+            let run = |bias: Option<&[f32]>, residual: Option<&[f32]>, activation: Activation| {
+                let mut output = vec![f32::NAN; shape.output_len()];
+                let run = || conv2d_fused(&shape, &input, &weights, bias, residual, activation, &mut output);
+                Precision::Bf16.run(|| Algorithm::Padded.run(run));
+                output
+            };
+            let mut expected = run(None, None, Activation::Identity);
+            for (place, value) in expected.iter_mut().enumerate() {
+                *value = (*value + bias[place % out_channels] + residual[place]).max(0.0);
+            }
+            let fused = run(Some(&bias), Some(&residual), Activation::Relu);
+            assert_eq!(bits(&fused), bits(&expected), "{shape:?} {isa}");
+        });
+    }
+}
+
+#[test]
 fn bits_do_not_depend_on_threads() {
     let mut random = Random::new(35);
     for [m, n, k] in [[100, 10, 700], [700, 10, 100], [103, 129, 315], [27, 64, 3001], [1, 1030, 300]] {
@@ -205,7 +240,7 @@ fn bits_do_not_depend_on_threads() {
     let shape = ConvShape::new([9, 16, 15, 48], 70, [3, 3], 1, 1).expect("a shape");
     let (input, weights) = (random.values(shape.input_len()), random.values(shape.weights_len()));
     let gradient = random.values(shape.output_len());
-    for algorithm in [Algorithm::Winograd2, Algorithm::Winograd4] {
+    for algorithm in [Algorithm::Winograd2, Algorithm::Winograd4, Algorithm::Padded] {
         assert_same_bits(&format!("{algorithm:?}"), || {
             Precision::Bf16.run(|| algorithm.run(|| every_pass(&shape, &input, &weights, &gradient)))
         });
@@ -290,6 +325,6 @@ fn a_precision_ends_with_its_closure_and_says_whether_it_is_emulated() {
     assert_eq!(Precision::current(), Precision::F32);
     on_every_isa(|isa| {
         assert!(Precision::F32.is_native());
-        assert_eq!(Precision::Bf16.is_native(), isa.name() == "avx512bf16");
+        assert_eq!(Precision::Bf16.is_native(), ["avx512bf16", "amx"].contains(&isa.name()));
     });
 }

@@ -34,8 +34,8 @@ fn multiply_adds(isa: Isa, precision: Precision, rounds: usize) -> usize {
         // SAFETY: the instruction set is one of this machine, and the later ones of x86-64 have what the earlier ones have.
         let lanes = unsafe {
             match (isa, precision) {
-                (Isa::Avx512Bf16, Precision::Bf16) => avx512bf16(rounds),
-                (Isa::Avx512 | Isa::Avx512Bf16, _) => avx512(rounds),
+                (Isa::Avx512Bf16 | Isa::Amx, Precision::Bf16) => avx512bf16(rounds),
+                (Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx, _) => avx512(rounds),
                 (Isa::Avx2, _) => avx2(rounds),
                 _ => 0,
             }

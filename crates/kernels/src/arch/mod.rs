@@ -1,12 +1,15 @@
 //! Micro-kernels, a file per instruction set: loads, multiplications, stores, and no shape logic.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
 mod depthwise;
+mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -17,6 +20,7 @@ mod wasm;
 pub(crate) use depthwise::{
     COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
 };
+pub(crate) use matrix::{MATRIX_SIDE, MATRIX_STEPS, Matrix, MatrixTile, POSITIONS, Sources};
 pub(crate) use transforms::{GRID_ROWS, Grid, NarrowTransforms, TransformFn, Transforms};
 
 use crate::{Isa, Precision};
@@ -79,6 +83,8 @@ pub(crate) struct MicroKernel {
     pub(crate) winograd: [&'static Transforms; 2],
     /// Where every channel has a kernel of its own.
     pub(crate) depthwise: &'static Depthwise,
+    /// Products of whole tiles in bf16.
+    pub(crate) matrix: &'static Matrix,
 }
 
 /// What a word of an operand, as large as an f32, holds.
@@ -120,6 +126,8 @@ impl MicroKernel {
         const AVX512: MicroKernel = rounded(avx512::KERNEL);
         #[cfg(target_arch = "x86_64")]
         const AVX512_BF16: MicroKernel = MicroKernel { words: Words::Pairs, ..avx512bf16::KERNEL };
+        #[cfg(target_arch = "x86_64")]
+        const AMX: MicroKernel = MicroKernel { matrix: &amx::MATRIX, ..AVX512_BF16 };
         #[cfg(target_arch = "aarch64")]
         const NEON: MicroKernel = rounded(neon::KERNEL);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -133,6 +141,8 @@ impl MicroKernel {
             (Precision::Bf16, Isa::Avx512) => &AVX512,
             #[cfg(target_arch = "x86_64")]
             (Precision::Bf16, Isa::Avx512Bf16) => &AVX512_BF16,
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16, Isa::Amx) => &AMX,
             #[cfg(target_arch = "aarch64")]
             (Precision::Bf16, Isa::Neon) => &NEON,
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -147,7 +157,7 @@ impl MicroKernel {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::KERNEL,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Bf16 => &avx512::KERNEL,
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => &avx512::KERNEL,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::KERNEL,
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -161,6 +171,13 @@ impl MicroKernel {
         let kernels = if columns <= self.columns / 2 { self.narrow } else { self.wide };
         kernels[rows - 1]
     }
+}
+
+/// Whether this machine multiplies whole tiles of bf16, and lets this process do so.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_amx() -> bool {
+    static AVAILABLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *AVAILABLE.get_or_init(amx::is_available)
 }
 
 /// Floats in a cache line.
@@ -194,6 +211,7 @@ macro_rules! micro_kernels {
             words: super::Words::Whole,
             winograd: [&TWO, &FOUR],
             depthwise: &DEPTHWISE,
+            matrix: &super::matrix::PORTABLE,
         };
 
         /// `R` rows of `V` vectors: all of the sums stay in registers.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::shallow;
 use crate::arch::{MicroKernel, Transforms};
 use crate::scoped::within;
-use crate::{ConvShape, Precision};
+use crate::{ConvShape, Isa, Precision};
 
 /// How a convolution or one of its gradients is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,9 @@ pub enum Algorithm {
     /// Winograd's F(4 x 4, 3 x 3): 36 multiplications for 16 outputs, and a few times the rounding error. The same
     /// kernels.
     Winograd4,
+    /// Products of whole matrix tiles in bf16, of a copy of the image with zeros around it: where that is the precision,
+    /// without groups. Weights are not kept for it.
+    Padded,
 }
 
 /// What is computed.
@@ -66,11 +69,13 @@ impl Algorithm {
             Self::Direct => true,
             Self::Shallow => pass == Pass::Forward && shallow::takes(shape),
             Self::Winograd2 | Self::Winograd4 => plain && shape.kernel == [3, 3] && shape.padding.largest() <= 2,
+            Self::Padded => shape.groups == 1 && Precision::current() == Precision::Bf16,
         };
         match FORCED.get() {
             Some(algorithm) if is_possible(algorithm) => algorithm,
             // It gathers nothing, and of few channels the transforms are most of what Winograd's algorithm does.
             _ if is_possible(Self::Shallow) => Self::Shallow,
+            None if is_possible(Self::Padded) && multiplies_tiles() => Self::Padded,
             None if is_possible(Self::Winograd2) => cheapest(),
             _ => Self::Direct,
         }
@@ -84,14 +89,14 @@ impl Algorithm {
 
     pub(super) fn transforms(self, kernel: &MicroKernel) -> Option<&'static Transforms> {
         match self {
-            Self::Direct | Self::Shallow => None,
+            Self::Direct | Self::Shallow | Self::Padded => None,
             Self::Winograd2 => Some(kernel.winograd[0]),
             Self::Winograd4 => Some(kernel.winograd[1]),
         }
     }
 
     /// Every algorithm.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Shallow, Self::Winograd2, Self::Winograd4];
+    pub const ALL: [Self; 5] = [Self::Direct, Self::Shallow, Self::Winograd2, Self::Winograd4, Self::Padded];
 
     /// Those between which the costs decide, where channels are not few.
     const OF_WIDE: [Self; 3] = [Self::Direct, Self::Winograd2, Self::Winograd4];
@@ -140,7 +145,7 @@ impl Algorithm {
         const FEW: usize = 4;
         let (from, into) = (from as f64, into.next_multiple_of(VECTOR) as f64);
         let (outputs, slower, read, write) = match self {
-            Self::Direct | Self::Shallow => {
+            Self::Direct | Self::Shallow | Self::Padded => {
                 let weights = 9.0 * from * into;
                 let pixels = (batch * out[0] * out[1]) as f64;
                 return pixels * (multiplication * weights + 70.0 * from + 2400.0)
@@ -160,6 +165,11 @@ impl Algorithm {
         };
         tiles * (multiplication * slower * weights + channels) + ready
     }
+}
+
+/// Whether products of whole tiles have instructions of their own: of any channels they are then by far the cheapest.
+fn multiplies_tiles() -> bool {
+    MicroKernel::for_products(Isa::current()).matrix.is_native
 }
 
 /// Bytes of weights that a cache close by holds from one image to the next.
@@ -188,12 +198,18 @@ mod tests {
             }
             assert_eq!(choice(128, 2, 128, 128, pass), Algorithm::Winograd2);
             assert_eq!(choice(1, 4, 512, 512, pass), Algorithm::Direct);
-            Precision::Bf16.run(|| {
-                for (size, ins, outs) in [(32, 32, 32), (15, 32, 128), (3, 128, 128), (8, 256, 256), (4, 512, 512)] {
-                    assert_eq!(choice(128, size, ins, outs, pass), Algorithm::Winograd4, "{size} {ins} {pass:?}");
-                }
-                assert_eq!(choice(128, 2, 128, 128, pass), Algorithm::Winograd2);
-            });
+            for isa in Isa::available() {
+                let of_isa = |algorithm| if isa == Isa::Amx { Algorithm::Padded } else { algorithm };
+                let check = || {
+                    for (size, ins, outs) in [(32, 32, 32), (15, 32, 128), (3, 128, 128), (8, 256, 256), (4, 512, 512)]
+                    {
+                        let expected = of_isa(Algorithm::Winograd4);
+                        assert_eq!(choice(128, size, ins, outs, pass), expected, "{size} {ins} {pass:?} {isa}");
+                    }
+                    assert_eq!(choice(128, 2, 128, 128, pass), of_isa(Algorithm::Winograd2), "{pass:?} {isa}");
+                };
+                isa.run(|| Precision::Bf16.run(check));
+            }
         }
         assert_eq!(choice(128, 32, 3, 32, Pass::Forward), Algorithm::Shallow);
         assert_eq!(choice(128, 32, 3, 32, Pass::WeightGradient), Algorithm::Winograd4);

@@ -8,7 +8,7 @@
 //!
 //! Images of few channels have kernels of their own in `shallow`. Groups are products of their own, one after the other; where every channel is a group, `depthwise` has its own kernels.
 //!
-//! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place. What follows a
+//! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place, or in bf16 that of `padded`. What follows a
 //! convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
 
 mod algorithm;
@@ -16,6 +16,7 @@ mod block;
 mod depthwise;
 mod epilogue;
 mod groups;
+mod padded;
 mod patches;
 mod pointwise;
 mod prepared;
@@ -124,6 +125,12 @@ fn forward(
         };
         return convolution.run(output, statistics);
     }
+    if algorithm == Algorithm::Padded {
+        let image = [shape.out_height(), shape.out_width()];
+        let outputs = depthwise::Outputs { image, first: [0; 2], step: 1, channels: [0, shape.out_channels] };
+        let (matrix, batch, weights) = (kernel.matrix, shape.batch, &right);
+        return padded::Convolution { matrix, batch, patches, weights, epilogue, outputs }.run(output, statistics);
+    }
     if algorithm == Algorithm::Shallow {
         return few_channels(shape, input, weights, epilogue, output, statistics);
     }
@@ -197,7 +204,8 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
     assert_len("the weights", weights.len(), shape.weights_len());
     assert_len("the input's gradient", input_gradient.len(), shape.input_len());
     let (ins, outs) = (shape.in_channels, shape.out_channels);
-    if is_pointwise(shape) {
+    let algorithm = Algorithm::of(shape, Pass::InputGradient);
+    if is_pointwise(shape) && algorithm != Algorithm::Padded {
         let (plain, turned) = (Layout::RowMajor, Layout::Transposed);
         return gemm(shape.out_pixels(), ins, outs, output_gradient, plain, weights, turned, false, input_gradient);
     }
@@ -211,7 +219,15 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
     for [row_phase, column_phase] in phases(shape) {
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
-        if let Some(transforms) = Algorithm::of(shape, Pass::InputGradient).transforms(kernel) {
+        if algorithm == Algorithm::Padded {
+            let (image, first) = ([shape.height, shape.width], [row_phase.first, column_phase.first]);
+            let outputs = depthwise::Outputs { image, first, step: shape.stride, channels: [0, ins] };
+            let (matrix, batch, epilogue) = (kernel.matrix, shape.batch, Epilogue::nothing());
+            padded::Convolution { matrix, batch, patches: left, weights: &right, epilogue, outputs }
+                .run(input_gradient, None);
+            continue;
+        }
+        if let Some(transforms) = algorithm.transforms(kernel) {
             let kernel = MicroKernel::for_transformed(Isa::current(), outs);
             let epilogue = Epilogue::nothing();
             let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
@@ -268,7 +284,12 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     if shape.groups > 1 {
         return groups::weight_gradient(shape, kernel, input, output_gradient, weight_gradient);
     }
-    if let Some(transforms) = Algorithm::of(shape, Pass::WeightGradient).transforms(kernel) {
+    let algorithm = Algorithm::of(shape, Pass::WeightGradient);
+    if algorithm == Algorithm::Padded {
+        let (matrix, patches) = (kernel.matrix, patches(shape, input));
+        return padded::WeightGradient { matrix, shape, patches, output_gradient }.run(weight_gradient);
+    }
+    if let Some(transforms) = algorithm.transforms(kernel) {
         let kernel = MicroKernel::for_transformed(Isa::current(), 2);
         return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
     }

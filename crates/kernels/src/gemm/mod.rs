@@ -13,7 +13,7 @@ mod product;
 mod reduction;
 
 pub(crate) use bytes::{ByteColumns, ByteRows};
-pub(crate) use narrow::pair_steps;
+pub(crate) use narrow::{pair_steps, rounded};
 pub(crate) use operand::{Block, Columns, Left, Right, Rows, scratch_len, spread_gathered, transpose};
 pub(crate) use packed::Packed;
 pub(crate) use product::{Destination, Finish, Product, padded, rows_in_task};

@@ -106,7 +106,7 @@ impl<R: Right> Right for Narrow<'_, R> {
 
 /// The bits of a bf16, to the nearest and ties to even, as the upper half of an f32's; the lower half is 0.
 #[inline(always)]
-fn rounded(value: f32) -> u32 {
+pub(crate) fn rounded(value: f32) -> u32 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7FFF + (bits >> 16 & 1));
     // Rounding could make an infinity of a NaN: those keep their upper half, made quiet.
