@@ -196,7 +196,7 @@ impl<R: Right> Convolution<'_, R> {
         let mut number = 0;
         while number < MATRIX_SIDE {
             let (image, y) = (row / positions.pitch[0], row % positions.pitch[0]);
-            if image * height + y >= rows.end {
+            if image * height + y.min(height) >= rows.end {
                 return;
             }
             let count = width.saturating_sub(x).min(MATRIX_SIDE - number);
