@@ -21,7 +21,7 @@ pub(crate) use reduction::{Reduction, add_chunks};
 
 use std::ops::Range;
 
-use crate::arch::{MicroKernel, Tile};
+use crate::arch::{LINE, MicroKernel, Tile, prefetch};
 use crate::parallel::SharedMut;
 use crate::{Isa, assert_sizes};
 
@@ -161,6 +161,9 @@ impl Ending<'_> {
     pub(crate) const NOTHING: Self = Self { residual: &[], bounds: None };
 }
 
+/// Steps that take longer than to fetch a tile of C from memory: it is asked for before they begin.
+const PREFETCHED: usize = 128;
+
 /// Bytes of panels that stay in the first-level cache beside a tile of A and of C.
 const NEAR_BYTES: usize = 16 * 1024;
 
@@ -235,6 +238,13 @@ pub(crate) unsafe fn multiply_and_end(
             c_row: target.row,
             columns: in_panel,
         };
+        if depth >= PREFETCHED {
+            for row in 0..rows.len() {
+                for line in 0..width / LINE {
+                    prefetch(operands.c.wrapping_add(row * target.row + line * LINE));
+                }
+            }
+        }
         // SAFETY: `MicroKernel::of` was given an instruction set of this machine; the assertions above hold for the
         // last row, step and column, and so for all before them, wherever the tiles begin; C is ours by the caller's
         // promise, and a residual is as long.

@@ -226,6 +226,9 @@ pub(crate) fn rows_in_task(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> usize
     cut(kernel, [m.max(1), n, k.div_ceil(kernel.words.steps())])[0]
 }
 
+/// Bytes of C in a task that adds to them block of steps after block of steps: a part of the second-level cache.
+const NEAR_SUMS: usize = 512 * 1024;
+
 /// Rows and columns of a task: whole blocks of A and wide panels of B where there are enough of them, less where there
 /// are not. All rows stay together as long as they are one block: then nobody shares B.
 fn cut(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> [usize; 2] {
@@ -234,6 +237,10 @@ fn cut(kernel: &MicroKernel, [m, n, k]: [usize; 3]) -> [usize; 2] {
     let all_rows = m.next_multiple_of(kernel.rows);
     let mut rows = block_rows(kernel).min(all_rows);
     let mut columns = n.next_multiple_of(kernel.columns);
+    if k > kernel.depth {
+        let near = (NEAR_SUMS / size_of::<f32>() / rows / kernel.columns).max(4) * kernel.columns;
+        columns = columns.min(near);
+    }
     while m.div_ceil(rows) * n.div_ceil(columns) < wanted {
         let wide = rows == all_rows && columns > 4 * kernel.columns;
         if !wide && rows > 4 * kernel.rows || columns <= 2 * kernel.columns && rows > kernel.rows {
