@@ -91,6 +91,22 @@ impl ConvShape {
         Self { batch, height, width, in_channels, out_channels, kernel, stride, padding, dilation, groups }.check()
     }
 
+    /// A product of `[rows, ins]` and `[ins, outs]` as a convolution.
+    pub(crate) fn of_rows(rows: usize, ins: usize, outs: usize) -> Self {
+        Self {
+            batch: 1,
+            height: rows,
+            width: 1,
+            in_channels: ins,
+            out_channels: outs,
+            kernel: [1, 1],
+            stride: 1,
+            padding: Padding::from(0),
+            dilation: 1,
+            groups: 1,
+        }
+    }
+
     /// This shape with pixels left out between the places of its kernel, if it can have them.
     pub fn with_dilation(self, dilation: usize) -> Result<Self, ShapeError> {
         Self { dilation, ..self }.check()

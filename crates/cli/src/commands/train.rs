@@ -192,7 +192,7 @@ pub struct Arguments {
     /// What computes
     #[arg(long, value_name = "NAME", help_heading = "Run", value_enum, default_value = "cpu")]
     device: Device,
-    /// Numbers that are multiplied in training: bf16 is faster on processors with AVX512_BF16, and on no others; weights
+    /// Numbers that are multiplied in training: bf16 is faster on processors with AVX512_BF16 or AMX, and on no others; weights
     /// and sums stay f32, as do predictions
     #[arg(long, value_name = "NAME", help_heading = "Run", value_enum)]
     precision: Option<PrecisionArgument>,

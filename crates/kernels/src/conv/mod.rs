@@ -299,6 +299,21 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     Reduction { sizes, left: &left, right: &right, accumulate: false }.run(kernel, weight_gradient);
 }
 
+/// `c = a b` by whole matrix tiles in bf16: `a` is `[m, k]` and row-major. A convolution of 1 x 1 is that.
+pub(crate) fn tile_product(kernel: &MicroKernel, [m, n, k]: [usize; 3], a: &[f32], right: &impl Right, c: &mut [f32]) {
+    let patches = patches(&ConvShape::of_rows(m, k, n), a);
+    let outputs = depthwise::Outputs { image: [m, 1], first: [0; 2], step: 1, channels: [0, n] };
+    let (matrix, epilogue) = (kernel.matrix, Epilogue::nothing());
+    padded::Convolution { matrix, batch: 1, patches, weights: right, epilogue, outputs }.run(c, None);
+}
+
+/// `c = aT b` by whole matrix tiles in bf16, summed over the rows of both: `a` is `[k, m]`, `b` `[k, n]`. The gradient of the
+/// weights of a convolution of 1 x 1 is that.
+pub(crate) fn turned_tile_product(kernel: &MicroKernel, [m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
+    let shape = &ConvShape::of_rows(k, m, n);
+    padded::WeightGradient { matrix: kernel.matrix, shape, patches: patches(shape, a), output_gradient: b }.run(c);
+}
+
 /// Whether the patches are the input itself.
 fn is_pointwise(shape: &ConvShape) -> bool {
     shape.kernel == [1, 1] && shape.stride == 1 && shape.padding.largest() == 0 && shape.groups == 1

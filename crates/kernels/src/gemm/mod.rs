@@ -21,7 +21,8 @@ pub(crate) use reduction::{Reduction, add_chunks};
 
 use std::ops::Range;
 
-use crate::arch::{LINE, MicroKernel, Tile, prefetch};
+use crate::arch::{LINE, MATRIX_SIDE, MicroKernel, Tile, prefetch};
+use crate::conv::{tile_product, turned_tile_product};
 use crate::parallel::SharedMut;
 use crate::{Isa, assert_sizes};
 
@@ -51,6 +52,18 @@ pub fn gemm(
     assert_sizes("b", b.len(), [k, n]);
     assert_sizes("c", c.len(), [m, n]);
     let kernel = MicroKernel::for_products(Isa::current());
+    if kernel.matrix.is_native && !accumulate && [m, n, k].iter().all(|&size| size >= MATRIX_SIDE) {
+        let sizes = [m, n, k];
+        let plain = Rows { values: b, stride: n, copy: false };
+        match (a_layout, b_layout) {
+            (Layout::RowMajor, Layout::RowMajor) => return tile_product(kernel, sizes, a, &plain, c),
+            (Layout::RowMajor, Layout::Transposed) => {
+                return tile_product(kernel, sizes, a, &Columns { values: b, stride: k }, c);
+            }
+            (Layout::Transposed, Layout::RowMajor) => return turned_tile_product(kernel, sizes, a, b, c),
+            (Layout::Transposed, Layout::Transposed) => {}
+        }
+    }
     let rows = Rows { values: a, stride: k, copy: n > 3 * kernel.columns };
     let columns = Columns { values: a, stride: m };
     let plain = Rows { values: b, stride: n, copy: false };

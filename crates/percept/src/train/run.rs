@@ -394,7 +394,7 @@ fn folder(place: &Place, data: &str, model: &str) -> Result<PathBuf> {
 /// What a user should know of a precision that no instruction here multiplies.
 fn emulated(precision: percept_kernels::Precision) -> String {
     format!(
-        "{precision} is emulated with {} instructions, and slower than f32: only processors with AVX512_BF16 gain by it",
+        "{precision} is emulated with {} instructions, and slower than f32: only processors with AVX512_BF16 or AMX gain by it",
         percept_kernels::Isa::current()
     )
 }

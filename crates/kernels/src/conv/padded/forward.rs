@@ -192,6 +192,13 @@ impl<R: Right> Convolution<'_, R> {
     ) {
         let Outputs { image: [image_height, image_width], first: [top, left], step, channels: [_, all] } = self.outputs;
         let [height, width] = self.patches.out;
+        if positions.pitch == self.patches.out && step == 1 {
+            let count = MATRIX_SIDE.min(rows.end * width - first);
+            let start = first * all + channels.start;
+            // SAFETY: the caller's promise.
+            let into = unsafe { output.range(start..start + (count - 1) * all + channels.len()) };
+            return copy_rows(sums, channels.len(), into, all);
+        }
         let (mut row, mut x) = (first / positions.pitch[1], first % positions.pitch[1]);
         let mut number = 0;
         while number < MATRIX_SIDE {
@@ -206,15 +213,7 @@ impl<R: Right> Convolution<'_, R> {
                 let end = start + (count - 1) * step * all + channels.len();
                 // SAFETY: the caller's promise; a row's pixels go one after the other.
                 let into = unsafe { output.range(start..end) };
-                for (sums, into) in
-                    sums[number * MATRIX_SIDE..].chunks_exact(MATRIX_SIDE).zip(into.chunks_mut(step * all))
-                {
-                    match into.first_chunk_mut::<MATRIX_SIDE>() {
-                        // A copy of a known size.
-                        Some(into) if channels.len() == MATRIX_SIDE => into.copy_from_slice(&sums[..MATRIX_SIDE]),
-                        _ => into[..channels.len()].copy_from_slice(&sums[..channels.len()]),
-                    }
-                }
+                copy_rows(&sums[number * MATRIX_SIDE..], channels.len(), into, step * all);
             }
             number += positions.pitch[1] - x;
             (row, x) = (row + 1, 0);
@@ -241,5 +240,16 @@ impl<R: Right> Convolution<'_, R> {
             }
         }
         Cut { rows, channels }
+    }
+}
+
+/// Copies the first `width` sums of each row of a tile to rows that are `stride` values apart.
+fn copy_rows(sums: &[f32], width: usize, into: &mut [f32], stride: usize) {
+    for (sums, into) in sums.chunks_exact(MATRIX_SIDE).zip(into.chunks_mut(stride)) {
+        match into.first_chunk_mut::<MATRIX_SIDE>() {
+            // A copy of a known size.
+            Some(into) if width == MATRIX_SIDE => into.copy_from_slice(&sums[..MATRIX_SIDE]),
+            _ => into[..width].copy_from_slice(&sums[..width]),
+        }
     }
 }

@@ -52,6 +52,13 @@ impl<'a> Positions<'a> {
 
     /// Where the values begin of some positions of a phase; those that have no pixel are `zeros`.
     pub(super) fn sources(&self, phase: [usize; 2], first: usize, zeros: &[f32]) -> Sources {
+        if self.has_no_border() {
+            let values = self.images.get(first * self.pixel..).unwrap_or_default();
+            let mut pixels = values.chunks_exact(self.pixel);
+            return std::array::from_fn(|_| {
+                pixels.next().map_or(zeros.as_ptr(), |pixel| &raw const pixel[self.channel])
+            });
+        }
         let (mut row, mut column) = (first / self.pitch[1], first % self.pitch[1]);
         let mut row_values = self.row(row, phase[0]);
         let mut sources = [zeros.as_ptr(); POSITIONS];
@@ -69,6 +76,11 @@ impl<'a> Positions<'a> {
             }
         }
         sources
+    }
+
+    /// Whether positions are the pixels as they lie.
+    pub(super) fn has_no_border(&self) -> bool {
+        self.pitch == self.size && self.lead == [0; 2] && self.stride == 1
     }
 
     /// The pixels of a row of positions, if there are any.
