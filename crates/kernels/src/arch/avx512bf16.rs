@@ -9,8 +9,8 @@ use super::avx512::{
     self, DEPTHWISE, LANES, add, clamp, constant, input_axis_2, input_axis_4, load, output_gradient_axis_2,
     output_gradient_axis_4, splat, store, zero,
 };
-use super::transforms::both_axes;
-use super::{NarrowTransforms, Transforms, micro_kernels};
+use super::transforms::{NarrowTransforms, both_axes};
+use super::{Transforms, micro_kernels};
 
 micro_kernels! {
     #[target_feature(enable = "avx512f,avx512bf16")]

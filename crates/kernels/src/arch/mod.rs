@@ -21,7 +21,7 @@ pub(crate) use depthwise::{
     COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
 };
 pub(crate) use matrix::{MATRIX_SIDE, MATRIX_STEPS, Matrix, MatrixTile, POSITIONS, Sources};
-pub(crate) use transforms::{GRID_ROWS, Grid, NarrowTransforms, TransformFn, Transforms};
+pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
 use crate::{Isa, Precision};
 
