@@ -12,10 +12,12 @@ use percept_kernels::{
     conv2d_weight_gradient, conv2d_with_statistics, reference,
 };
 
+/// What the square root of the number of terms is multiplied by. Twice the tests': of millions of sums of hundreds of terms,
+/// each rounded twice where products are not fused, some are off by 1.1 times theirs.
 const ALGORITHMS: [(Algorithm, f64); 5] = [
-    (Algorithm::Direct, 1e-6),
-    (Algorithm::Shallow, 1e-6),
-    (Algorithm::Winograd2, 1e-6),
+    (Algorithm::Direct, 2e-6),
+    (Algorithm::Shallow, 2e-6),
+    (Algorithm::Winograd2, 2e-6),
     (Algorithm::Winograd4, 1e-5),
     // In bf16: each operand is up to 1/256 off.
     (Algorithm::Padded, 1e-2),

@@ -219,21 +219,19 @@ impl Network {
         value
     }
 
-    /// Runs a node again whose inputs stay, or can be had again.
+    /// Runs a node again whose inputs stay, or can be had again. One of them may be what another is computed from: each stays
+    /// until all are there.
     fn renew(&mut self, index: usize, batch: usize, output: &mut [f32]) {
-        let mut inputs = self.plan.reads[index].clone();
-        // A value times itself is had once.
-        inputs.sort_unstable();
-        inputs.dedup();
-        let values: Vec<_> = inputs.iter().map(|&input| self.take_value(input, batch)).collect();
-        for (&input, value) in inputs.iter().zip(values) {
-            self.values[input] = Some(value);
+        let mut renewed = Vec::new();
+        for position in 0..self.plan.reads[index].len() {
+            let input = self.plan.reads[index][position];
+            if self.values[input].is_none() && self.plan.renews(&self.graph, input) {
+                self.values[input] = Some(self.take_value(input, batch));
+                renewed.push(input);
+            }
         }
         self.run(index, &[], batch, true, output);
-        for input in inputs {
-            let value = self.values[input].take().unwrap_or_default();
-            self.put_back(input, value);
-        }
+        renewed.into_iter().for_each(|input| self.release(input));
     }
 
     fn put_back(&mut self, index: usize, value: Vec<f32>) {

@@ -158,6 +158,24 @@ fn a_value_times_itself_has_the_slopes_of_its_square() {
     compare_with_slopes(network_of(graph), 1);
 }
 
+/// Or together with what is computed again from it.
+#[test]
+fn a_value_times_a_function_of_itself_has_its_slopes() {
+    for (of_pool, turned) in [(false, false), (false, true), (true, false), (true, true)] {
+        let input = ImageShape { height: 5, width: 4, channels: 3 };
+        let (mut graph, images) = Graph::new("both", input, false);
+        let x = graph.conv2d("conv", images, 6, Window::same(3, 1), Init::UniformFanIn).unwrap();
+        let x = graph.batch_norm("norm", x, Role::Scale);
+        let x = graph.global_average_pool("pool", x);
+        let x = if of_pool { x } else { graph.gelu("gelu", x) };
+        let of_x = graph.silu("silu", x);
+        let [map, factors] = if turned { [x, of_x] } else { [of_x, x] };
+        let x = graph.gate("product", map, factors).unwrap();
+        graph.linear("classifier", x, 3, Init::UniformFanIn).unwrap();
+        compare_with_slopes(network_of(graph), 1);
+    }
+}
+
 fn compare_with_slopes(mut network: Network, every: usize) {
     let name = network.graph().name.clone();
     let images = images(&network, BATCH);
