@@ -333,7 +333,9 @@ def missing_lines(everything):
         if not results.has_bf16(features):
             lines.append(f"- {name}: the rows in bf16, since the processor has no instructions for it.")
         if "avx512f" not in features:
-            lines.append(f"- {name}: the AVX-512 kernels, for the same reason.")
+            lines.append(f"- {name}: the AVX-512 kernels, which the processor cannot run.")
+        if "amx_bf16" not in features:
+            lines.append(f"- {name}: products of whole tiles in bf16 (AMX), which the processor cannot run.")
         for (side, reason), keys in failures(found["entries"]).items():
             needs = f"; needs {INSTALL[side]}" if side in INSTALL else ""
             lines.append(f"- {name}: {side} in {', '.join(sorted(keys))}: {reason}{needs}.")
