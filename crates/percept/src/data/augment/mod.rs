@@ -152,7 +152,7 @@ impl Augmentation {
 
     /// Writes one augmented image. `source`, `target`: `[height, width, channels]`; `scratch` is any buffer.
     /// The values must have passed [`Self::validate`] for this shape.
-    pub(crate) fn augment(
+    pub(super) fn augment(
         &self,
         source: &[u8],
         target: &mut [u8],

@@ -115,39 +115,6 @@ fn the_classifier_learns_and_its_features_are_kept() {
 }
 
 #[test]
-fn only_images_that_are_new_are_looked_at() {
-    let cache = tempfile::tempdir().unwrap();
-    let (few, more) = (dataset(20, 6), dataset(23, 6));
-    let looks = |dataset: &Dataset, flip: Flip, cache: &Path| {
-        let (graph, mut parameters) = backbone();
-        let seen = Mutex::new(Vec::new());
-        let listener = |event| {
-            if let Event::Features { done, total } = event
-                && done == total
-            {
-                seen.lock().unwrap().push(total);
-            }
-        };
-        let stop = AtomicBool::new(false);
-        stage_one(&graph, &mut parameters, dataset, &config(flip), None, None, cache, &stop, &listener)
-            .unwrap()
-            .unwrap();
-        (seen.into_inner().unwrap(), parameters)
-    };
-    assert_eq!(looks(&few, Flip::Random, cache.path()).0, [160, 6]);
-    // Images 20 to 22 were validation images in one view, and are training images in eight; 26 to 28 are new.
-    let (seen, grown) = looks(&more, Flip::Random, cache.path());
-    assert_eq!(seen, [24, 3]);
-    assert_eq!(looks(&more, Flip::Random, cache.path()).0, [0u64; 0]);
-    // The same bits as with an empty cache.
-    let (seen, fresh) = looks(&more, Flip::Random, tempfile::tempdir().unwrap().path());
-    assert_eq!((seen, fresh), (vec![184, 6], grown));
-    // Another way to look is another table; images as they are share that of validation images, where three of them were.
-    assert_eq!(looks(&more, Flip::None, cache.path()).0, [20]);
-    assert_eq!(looks(&more, Flip::None, cache.path()).0, [0u64; 0]);
-}
-
-#[test]
 fn who_stops_it_gets_no_half_of_a_classifier() {
     let cache = tempfile::tempdir().unwrap();
     let (graph, mut parameters) = backbone();
