@@ -16,8 +16,8 @@ pub enum Precision {
     /// bf16, to the nearest and ties to even; products are summed in f32. Instruction sets without such products
     /// multiply rounded numbers in f32, which gives the same products, and is slower than not to round. Winograd's
     /// algorithm rounds its transformed numbers, and only where there are such products: of an even number of channels,
-    /// or of weights' gradients. Where whole tiles of bf16 are multiplied, that is the algorithm of all but these: depthwise and prepared convolutions stay in f32, and so do the outputs of those that read
-    /// few channels, as first layers do.
+    /// or of weights' gradients. Where whole tiles of bf16 are multiplied, that is the algorithm of all but these: depthwise
+    /// and prepared convolutions stay in f32, and so do the outputs of those that read few channels, as first layers do.
     Bf16,
 }
 

@@ -5,17 +5,17 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, __m512 as Vector, __m512i, __mmask16, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh,
-    _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_slli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
+    __m512 as Vector, __m512i, __mmask16, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_loadu_ps,
+    _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32,
+    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
+use std::sync::OnceLock;
 
+use super::avx512::LANES;
+use super::avx512bf16::rounded;
 use super::matrix::{MATRIX_SIDE, Matrix, MatrixTile, POSITIONS, Sources};
 
 pub(super) const MATRIX: Matrix = Matrix { is_native: true, begin, end, multiply, rows, pairs, turned };
-
-const LANES: usize = 16;
 
 /// What the tile registers hold: eight of 16 rows of 64 bytes.
 #[repr(C, align(64))]
@@ -35,6 +35,11 @@ static CONFIGURATION: Configuration = Configuration({
 
 /// Whether this machine has the instructions, and the system lets this process use their registers.
 pub(crate) fn is_available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(ask)
+}
+
+fn ask() -> bool {
     #[cfg(target_os = "linux")]
     {
         use std::arch::x86_64::{__cpuid_count, _xgetbv};
@@ -76,10 +81,8 @@ unsafe fn end() {
 unsafe fn multiply(tile: &MatrixTile<'_>) {
     if tile.runs.is_empty() || tile.blocks == 0 {
         if !tile.accumulate {
-            for row in 0..MATRIX_SIDE {
-                // SAFETY: the caller's promise.
-                unsafe { tile.c.add(row * tile.c_row).write_bytes(0, MATRIX_SIDE) };
-            }
+            // SAFETY: the caller's promise.
+            unsafe { tile.c.write_bytes(0, MATRIX_SIDE * MATRIX_SIDE) };
         }
         return;
     }
@@ -88,8 +91,8 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
     // are configured.
     unsafe {
         asm!(
-            "lea {low}, [{c} + 8 * {c_row}]",
-            "lea {low}, [{low} + 8 * {c_row}]",
+            "lea {low}, [{c} + 8 * {side}]",
+            "lea {low}, [{low} + 8 * {side}]",
             "test {count}, {count}",
             "jnz 2f",
             "tilezero tmm0",
@@ -98,10 +101,10 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
             "tilezero tmm3",
             "jmp 3f",
             "2:",
-            "tileloadd tmm0, [{c} + 1 * {c_row}]",
-            "tileloadd tmm1, [{c} + 1 * {c_row} + 64]",
-            "tileloadd tmm2, [{low} + 1 * {c_row}]",
-            "tileloadd tmm3, [{low} + 1 * {c_row} + 64]",
+            "tileloadd tmm0, [{c} + 1 * {side}]",
+            "tileloadd tmm1, [{c} + 1 * {side} + 64]",
+            "tileloadd tmm2, [{low} + 1 * {side}]",
+            "tileloadd tmm3, [{low} + 1 * {side} + 64]",
             "3:",
             "mov {high}, [{run}]",
             "lea {high}, [{a} + 2 * {high}]",
@@ -110,9 +113,9 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
             "mov {count}, {blocks}",
             "4:",
             "tileloadd tmm4, [{high} + 1 * {a_row}]",
-            "tileloadd tmm6, [{b} + 1 * {b_row}]",
+            "tileloadd tmm6, [{b} + 1 * {side}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + 1 * {b_row} + 64]",
+            "tileloadd tmm7, [{b} + 1 * {side} + 64]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm5, [{low} + 1 * {a_row}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
@@ -125,21 +128,20 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
             "add {run}, 8",
             "cmp {run}, {runs_end}",
             "jne 3b",
-            "lea {low}, [{c} + 8 * {c_row}]",
-            "lea {low}, [{low} + 8 * {c_row}]",
-            "tilestored [{c} + 1 * {c_row}], tmm0",
-            "tilestored [{c} + 1 * {c_row} + 64], tmm1",
-            "tilestored [{low} + 1 * {c_row}], tmm2",
-            "tilestored [{low} + 1 * {c_row} + 64], tmm3",
+            "lea {low}, [{c} + 8 * {side}]",
+            "lea {low}, [{low} + 8 * {side}]",
+            "tilestored [{c} + 1 * {side}], tmm0",
+            "tilestored [{c} + 1 * {side} + 64], tmm1",
+            "tilestored [{low} + 1 * {side}], tmm2",
+            "tilestored [{low} + 1 * {side} + 64], tmm3",
             a = in(reg) tile.a,
             a_row = in(reg) 2 * tile.a_row,
             run = inout(reg) runs.start => _,
             runs_end = in(reg) runs.end,
             blocks = in(reg) tile.blocks,
             b = inout(reg) tile.b => _,
-            b_row = in(reg) 4 * MATRIX_SIDE,
+            side = in(reg) 4 * MATRIX_SIDE,
             c = in(reg) tile.c,
-            c_row = in(reg) 4 * tile.c_row,
             high = out(reg) _,
             low = out(reg) _,
             count = inout(reg) usize::from(tile.accumulate) => _,
@@ -166,14 +168,6 @@ unsafe fn load(source: *const f32, first: usize, channels: usize) -> Vector {
     let mask = (1 << count) - 1;
     // SAFETY: only what the caller promises is read.
     unsafe { _mm512_maskz_loadu_ps(mask as __mmask16, from) }
-}
-
-/// To the nearest bf16, ties to even.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn rounded(values: Vector) -> __m256i {
-    // SAFETY: vectors of one size, of which every pattern of bits is a value.
-    unsafe { std::mem::transmute(_mm512_cvtneps_pbh(values)) }
 }
 
 /// The pairs of two positions.

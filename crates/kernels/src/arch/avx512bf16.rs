@@ -88,7 +88,7 @@ fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
 /// To the nearest bf16, ties to even.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn rounded(values: Vector) -> __m256i {
+pub(super) fn rounded(values: Vector) -> __m256i {
     // SAFETY: vectors of one size, of which every pattern of bits is a value.
     unsafe { std::mem::transmute(_mm512_cvtneps_pbh(values)) }
 }

@@ -25,10 +25,8 @@ pub(crate) struct MatrixTile<'a> {
     pub(crate) b: *const u32,
     /// Whether the tile is added to what C holds.
     pub(crate) accumulate: bool,
-    /// The first value of C.
+    /// C: a row after the other.
     pub(crate) c: *mut f32,
-    /// From one row of C to the next.
-    pub(crate) c_row: usize,
 }
 
 /// Where the values of [`POSITIONS`] positions begin.
@@ -51,10 +49,9 @@ pub(crate) struct Matrix {
     /// Computes a tile.
     ///
     /// # Safety
-    /// The registers are ready.
-    /// `a` can be read at `row * a_row + run + step` for every row, every run and each of its steps, `b` at
-    /// `step / 2 * MATRIX_SIDE + column` for every step of all runs, `c` can be read and written at `row * c_row + column`,
-    /// and nobody else uses those places meanwhile.
+    /// The registers are ready. `a` can be read at `row * a_row + run + step` for every row, every run and each of its steps, `b` at
+    /// `step / 2 * MATRIX_SIDE + column` for every step of all runs, `c` can be read and written at `row * MATRIX_SIDE +
+    /// column`, and nobody else uses those places meanwhile.
     pub(super) multiply: unsafe fn(&MatrixTile<'_>),
     /// Rounds `channels` values of each position to `position * stride + channel`, with zeros up to `stride`.
     ///
@@ -129,7 +126,7 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
             sum += a[1] * wide(b >> 16);
         }
         // SAFETY: as above.
-        let c = unsafe { &mut *tile.c.add(row * tile.c_row + column) };
+        let c = unsafe { &mut *tile.c.add(row * MATRIX_SIDE + column) };
         *c = if tile.accumulate { *c + sum } else { sum };
     }
 }

@@ -17,6 +17,8 @@ mod transforms;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::is_available as has_amx;
 pub(crate) use depthwise::{
     COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
 };
@@ -171,13 +173,6 @@ impl MicroKernel {
         let kernels = if columns <= self.columns / 2 { self.narrow } else { self.wide };
         kernels[rows - 1]
     }
-}
-
-/// Whether this machine multiplies whole tiles of bf16, and lets this process do so.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn has_amx() -> bool {
-    static AVAILABLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *AVAILABLE.get_or_init(amx::is_available)
 }
 
 /// Floats in a cache line.

@@ -8,8 +8,8 @@
 //!
 //! Images of few channels have kernels of their own in `shallow`. Groups are products of their own, one after the other; where every channel is a group, `depthwise` has its own kernels.
 //!
-//! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place, or in bf16 that of `padded`. What follows a
-//! convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
+//! This is the direct algorithm; where [`Algorithm`] finds it cheaper, Winograd's takes its place, or in bf16 that of
+//! `padded`. What follows a convolution, an activation or the statistics of a norm, is done to its outputs while they are in the cache.
 
 mod algorithm;
 mod block;
@@ -100,8 +100,7 @@ fn forward(
     let (kernel, patches) = (MicroKernel::for_products(epilogue.isa), patches(shape, input));
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
     if depthwise::takes(shape, kernel) {
-        let image = [shape.out_height(), shape.out_width()];
-        let outputs = depthwise::Outputs { image, first: [0; 2], step: 1, channels: [0, shape.out_channels] };
+        let outputs = all_outputs(shape);
         let (batch, kernels) = (shape.batch, kernel.depthwise);
         let patches = patches.of_all_channels();
         let convolution = depthwise::Convolution { kernels, batch, patches, weights, epilogue, outputs };
@@ -126,8 +125,7 @@ fn forward(
         return convolution.run(output, statistics);
     }
     if algorithm == Algorithm::Padded {
-        let image = [shape.out_height(), shape.out_width()];
-        let outputs = depthwise::Outputs { image, first: [0; 2], step: 1, channels: [0, shape.out_channels] };
+        let outputs = all_outputs(shape);
         let (matrix, batch, weights) = (kernel.matrix, shape.batch, &right);
         return padded::Convolution { matrix, batch, patches, weights, epilogue, outputs }.run(output, statistics);
     }
@@ -220,8 +218,7 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
         if algorithm == Algorithm::Padded {
-            let (image, first) = ([shape.height, shape.width], [row_phase.first, column_phase.first]);
-            let outputs = depthwise::Outputs { image, first, step: shape.stride, channels: [0, ins] };
+            let outputs = inputs_of_phase(shape, &row_phase, &column_phase);
             let (matrix, batch, epilogue) = (kernel.matrix, shape.batch, Epilogue::nothing());
             padded::Convolution { matrix, batch, patches: left, weights: &right, epilogue, outputs }
                 .run(input_gradient, None);
@@ -259,12 +256,7 @@ fn depthwise_input_gradient(
     for [rows, columns] in phases(shape) {
         let patches = output_patches(shape, output_gradient, &rows, &columns).of_all_channels();
         let weights = &turned::depthwise_weights(shape, weights, &rows, &columns);
-        let outputs = depthwise::Outputs {
-            image: [shape.height, shape.width],
-            first: [rows.first, columns.first],
-            step: shape.stride,
-            channels: [0, shape.in_channels],
-        };
+        let outputs = inputs_of_phase(shape, &rows, &columns);
         let (batch, kernels, epilogue) = (shape.batch, kernel.depthwise, Epilogue::nothing());
         depthwise::Convolution { kernels, batch, patches, weights, epilogue, outputs }.run(input_gradient, None);
     }
@@ -301,8 +293,8 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
 
 /// `c = a b` by whole matrix tiles in bf16: `a` is `[m, k]` and row-major. A convolution of 1 x 1 is that.
 pub(crate) fn tile_product(kernel: &MicroKernel, [m, n, k]: [usize; 3], a: &[f32], right: &impl Right, c: &mut [f32]) {
-    let patches = patches(&ConvShape::of_rows(m, k, n), a);
-    let outputs = depthwise::Outputs { image: [m, 1], first: [0; 2], step: 1, channels: [0, n] };
+    let shape = &ConvShape::of_rows(m, k, n);
+    let (patches, outputs) = (patches(shape, a), all_outputs(shape));
     let (matrix, epilogue) = (kernel.matrix, Epilogue::nothing());
     padded::Convolution { matrix, batch: 1, patches, weights: right, epilogue, outputs }.run(c, None);
 }
@@ -312,6 +304,18 @@ pub(crate) fn tile_product(kernel: &MicroKernel, [m, n, k]: [usize; 3], a: &[f32
 pub(crate) fn turned_tile_product(kernel: &MicroKernel, [m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
     let shape = &ConvShape::of_rows(k, m, n);
     padded::WeightGradient { matrix: kernel.matrix, shape, patches: patches(shape, a), output_gradient: b }.run(c);
+}
+
+/// Where the outputs of a convolution go.
+fn all_outputs(shape: &ConvShape) -> depthwise::Outputs {
+    let image = [shape.out_height(), shape.out_width()];
+    depthwise::Outputs { image, first: [0; 2], step: 1, channels: [0, shape.out_channels] }
+}
+
+/// Where the gradients of the input's pixels of a phase go.
+fn inputs_of_phase(shape: &ConvShape, rows: &Phase, columns: &Phase) -> depthwise::Outputs {
+    let (image, first) = ([shape.height, shape.width], [rows.first, columns.first]);
+    depthwise::Outputs { image, first, step: shape.stride, channels: [0, shape.in_channels] }
 }
 
 /// Whether the patches are the input itself.

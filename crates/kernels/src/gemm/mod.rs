@@ -52,13 +52,14 @@ pub fn gemm(
     assert_sizes("b", b.len(), [k, n]);
     assert_sizes("c", c.len(), [m, n]);
     let kernel = MicroKernel::for_products(Isa::current());
+    let plain = Rows { values: b, stride: n, copy: false };
+    let turned = Columns { values: b, stride: k };
     if kernel.matrix.is_native && !accumulate && [m, n, k].iter().all(|&size| size >= MATRIX_SIDE) {
         let sizes = [m, n, k];
-        let plain = Rows { values: b, stride: n, copy: false };
         match (a_layout, b_layout) {
             (Layout::RowMajor, Layout::RowMajor) => return tile_product(kernel, sizes, a, &plain, c),
             (Layout::RowMajor, Layout::Transposed) => {
-                return tile_product(kernel, sizes, a, &Columns { values: b, stride: k }, c);
+                return tile_product(kernel, sizes, a, &turned, c);
             }
             (Layout::Transposed, Layout::RowMajor) => return turned_tile_product(kernel, sizes, a, b, c),
             (Layout::Transposed, Layout::Transposed) => {}
@@ -66,8 +67,6 @@ pub fn gemm(
     }
     let rows = Rows { values: a, stride: k, copy: n > 3 * kernel.columns };
     let columns = Columns { values: a, stride: m };
-    let plain = Rows { values: b, stride: n, copy: false };
-    let turned = Columns { values: b, stride: k };
     match (a_layout, b_layout) {
         (Layout::RowMajor, Layout::RowMajor) => product(kernel, [m, n, k], &rows, &plain, accumulate, c),
         (Layout::RowMajor, Layout::Transposed) => product(kernel, [m, n, k], &rows, &turned, accumulate, c),

@@ -103,8 +103,7 @@ impl<R: Right> Convolution<'_, R> {
             let (panel, place, ins) = (task / places, task % places, self.patches.channels);
             let columns = panel * MATRIX_SIDE..channels.min((panel + 1) * MATRIX_SIDE);
             let mut wide = Scratch::take(ins * MATRIX_SIDE);
-            let wide_length = wide.len();
-            self.weights.pack(place * ins..(place + 1) * ins, columns, MATRIX_SIDE, wide_length, &mut wide);
+            self.weights.pack(place * ins..(place + 1) * ins, columns, MATRIX_SIDE, ins * MATRIX_SIDE, &mut wide);
             // SAFETY: every task has a place of a panel of its own.
             let into = unsafe { shared.range(task * length..(task + 1) * length) };
             let (into, rest) = into.split_at_mut(ins.div_ceil(2) * MATRIX_SIDE);
@@ -160,7 +159,6 @@ impl<R: Right> Convolution<'_, R> {
                         b: b.as_ptr().cast(),
                         accumulate: false,
                         c: sums.as_mut_ptr(),
-                        c_row: MATRIX_SIDE,
                     };
                     multiply(&product);
                     // SAFETY: the caller's promise.

@@ -93,6 +93,7 @@ impl WeightGradient<'_> {
         let row = ((most + places.reach()).div_ceil(POSITIONS) | 1) * POSITIONS;
         let phase = ins.next_multiple_of(MATRIX_SIDE) * row;
         let mut turned = Halves::take(places.phases().count() * phase);
+        let seen_from: Vec<usize> = places.iter().map(|(at, position)| places.number(at) * phase + position).collect();
         let panel = most / 2 * MATRIX_SIDE;
         let mut pairs = Scratch::take(outs.div_ceil(MATRIX_SIDE) * panel);
         let seen = Positions { channel: channels.start, ..*inputs };
@@ -121,9 +122,8 @@ impl WeightGradient<'_> {
                     let mut tiles = sums.chunks_exact_mut(TILE);
                     for in_tile in 0..ins.div_ceil(MATRIX_SIDE) {
                         for pairs in pairs.chunks_exact(panel) {
-                            for ((place, position), sums) in places.iter().zip(&mut tiles) {
-                                let a =
-                                    &turned[places.number(place) * phase + in_tile * MATRIX_SIDE * row + position..];
+                            for (place, sums) in seen_from.iter().zip(&mut tiles) {
+                                let a = &turned[place + in_tile * MATRIX_SIDE * row..];
                                 let product = MatrixTile {
                                     a: a.as_ptr(),
                                     a_row: row,
@@ -132,7 +132,6 @@ impl WeightGradient<'_> {
                                     b: pairs[start / 2 * MATRIX_SIDE..].as_ptr().cast(),
                                     accumulate: start > 0 || first > range.start,
                                     c: sums.as_mut_ptr(),
-                                    c_row: MATRIX_SIDE,
                                 };
                                 multiply(&product);
                             }
