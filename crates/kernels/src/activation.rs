@@ -2,7 +2,7 @@
 
 use crate::lanes::{exp, multiply_add, per_isa};
 use crate::parallel::{CHUNK, for_each_chunk};
-use crate::{Isa, assert_len};
+use crate::{Element, Isa, assert_len};
 
 /// A function applied to every value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,42 +88,42 @@ fn relu_body<const M: bool>(values: &mut [f32]) {
 }
 
 /// Zeroes `gradient` where `output`, the result of [`relu`], is not above zero.
-pub fn relu_gradient(output: &[f32], gradient: &mut [f32]) {
+pub fn relu_gradient<E: Element>(output: &[E], gradient: &mut [E]) {
     assert_len("the gradient", gradient.len(), output.len());
     let isa = Isa::current();
     for_each_chunk(CHUNK, [gradient], [output], |[gradient], [output]| relu_gradients(isa, output, gradient));
 }
 
-per_isa!(fn relu_gradients = relu_gradient_body(output: &[f32], gradient: &mut [f32]));
+per_isa!(fn relu_gradients<E> = relu_gradient_body(output: &[E], gradient: &mut [E]));
 
 #[inline(always)]
-fn relu_gradient_body<const M: bool>(output: &[f32], gradient: &mut [f32]) {
+fn relu_gradient_body<const M: bool, E: Element>(output: &[E], gradient: &mut [E]) {
     for (gradient, &output) in gradient.iter_mut().zip(output) {
-        *gradient = if output <= 0.0 { 0.0 } else { *gradient };
+        *gradient = if output.value() <= 0.0 { E::default() } else { *gradient };
     }
 }
 
 /// `output = activation(input)`
-pub fn activate(activation: Activation, input: &[f32], output: &mut [f32]) {
+pub fn activate<E: Element>(activation: Activation, input: &[E], output: &mut [E]) {
     assert_len("the output", output.len(), input.len());
     let isa = Isa::current();
     for_each_chunk(CHUNK, [output], [input], |[output], [input]| activate_values(isa, activation, input, output));
 }
 
-per_isa!(fn activate_values = activate_body(activation: Activation, input: &[f32], output: &mut [f32]));
+per_isa!(fn activate_values<E> = activate_body(activation: Activation, input: &[E], output: &mut [E]));
 
 #[inline(always)]
-fn activate_body<const M: bool>(activation: Activation, input: &[f32], output: &mut [f32]) {
+fn activate_body<const M: bool, E: Element>(activation: Activation, input: &[E], output: &mut [E]) {
     for_activation!(activation, F => {
         for (output, &input) in output.iter_mut().zip(input) {
-            *output = F::value::<M>(input);
+            *output = E::nearest(F::value::<M>(input.value()));
         }
     });
 }
 
 /// Multiplies `gradient` by the derivative of the activation at `input`. Where the derivative is 0, so is the result,
 /// whatever the gradient was, with ReLU, ReLU6 and the hard sigmoid.
-pub fn activate_gradient(activation: Activation, input: &[f32], gradient: &mut [f32]) {
+pub fn activate_gradient<E: Element>(activation: Activation, input: &[E], gradient: &mut [E]) {
     assert_len("the gradient", gradient.len(), input.len());
     let isa = Isa::current();
     for_each_chunk(CHUNK, [gradient], [input], |[gradient], [input]| {
@@ -131,46 +131,46 @@ pub fn activate_gradient(activation: Activation, input: &[f32], gradient: &mut [
     });
 }
 
-per_isa!(fn activate_gradients = activate_gradient_body(activation: Activation, input: &[f32], gradient: &mut [f32]));
+per_isa!(fn activate_gradients<E> = activate_gradient_body(activation: Activation, input: &[E], gradient: &mut [E]));
 
 #[inline(always)]
-fn activate_gradient_body<const M: bool>(activation: Activation, input: &[f32], gradient: &mut [f32]) {
+fn activate_gradient_body<const M: bool, E: Element>(activation: Activation, input: &[E], gradient: &mut [E]) {
     for_activation!(activation, F => {
         for (gradient, &input) in gradient.iter_mut().zip(input) {
-            *gradient = F::gradient::<M>(input, *gradient);
+            *gradient = E::nearest(F::gradient::<M>(input.value(), gradient.value()));
         }
     });
 }
 
 /// `into += other`.
-pub fn add(into: &mut [f32], other: &[f32]) {
+pub fn add<E: Element>(into: &mut [E], other: &[E]) {
     assert_len("the other", other.len(), into.len());
     let isa = Isa::current();
     for_each_chunk(CHUNK, [into], [other], |[into], [other]| add_values(isa, into, other));
 }
 
-per_isa!(pub(crate) fn add_values = add_body(into: &mut [f32], other: &[f32]));
+per_isa!(pub(crate) fn add_values<E> = add_body(into: &mut [E], other: &[E]));
 
 #[inline(always)]
-fn add_body<const M: bool>(into: &mut [f32], other: &[f32]) {
-    for (into, &other) in into.iter_mut().zip(other) {
-        *into += other;
+fn add_body<const M: bool, E: Element>(into: &mut [E], other: &[E]) {
+    for (into, other) in into.iter_mut().zip(other) {
+        *into = E::nearest(into.value() + other.value());
     }
 }
 
 /// `into = max(into + other, 0)`: the end of a residual block. NaN stays NaN.
-pub fn add_relu(into: &mut [f32], other: &[f32]) {
+pub fn add_relu<E: Element>(into: &mut [E], other: &[E]) {
     assert_len("the other", other.len(), into.len());
     let isa = Isa::current();
     for_each_chunk(CHUNK, [into], [other], |[into], [other]| add_relu_values(isa, into, other));
 }
 
-per_isa!(fn add_relu_values = add_relu_body(into: &mut [f32], other: &[f32]));
+per_isa!(fn add_relu_values<E> = add_relu_body(into: &mut [E], other: &[E]));
 
 #[inline(always)]
-fn add_relu_body<const M: bool>(into: &mut [f32], other: &[f32]) {
-    for (into, &other) in into.iter_mut().zip(other) {
-        *into = relu_of(*into + other);
+fn add_relu_body<const M: bool, E: Element>(into: &mut [E], other: &[E]) {
+    for (into, other) in into.iter_mut().zip(other) {
+        *into = E::nearest(relu_of(into.value() + other.value()));
     }
 }
 

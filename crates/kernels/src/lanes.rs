@@ -3,26 +3,26 @@
 //! one, a library call where there is none.
 
 /// Gives a body, `#[inline(always)] fn body<const M: bool>(arguments)`, an entry that picks the instruction set:
-/// `entry(isa, arguments)`.
+/// `entry(isa, arguments)`. One for several kinds of numbers is `entry<E>`, and its body has `E: Element` behind `M`.
 macro_rules! per_isa {
     (
         $(#[$attribute:meta])*
-        $visibility:vis fn $entry:ident = $body:ident($($name:ident: $type:ty),* $(,)?) $(-> $result:ty)?
+        $visibility:vis fn $entry:ident $(<$element:ident>)? = $body:ident($($name:ident: $type:ty),* $(,)?) $(-> $result:ty)?
     ) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments, reason = "the arguments of a body, and the instruction set")]
-        $visibility fn $entry(isa: crate::Isa, $($name: $type),*) $(-> $result)? {
+        $visibility fn $entry$(<$element: crate::Element>)?(isa: crate::Isa, $($name: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments, reason = "the arguments of a body")]
-            fn avx2($($name: $type),*) $(-> $result)? {
-                $body::<true>($($name),*)
+            fn avx2$(<$element: crate::Element>)?($($name: $type),*) $(-> $result)? {
+                $body::<true $(, $element)?>($($name),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
             #[allow(clippy::too_many_arguments, reason = "the arguments of a body")]
-            fn avx512($($name: $type),*) $(-> $result)? {
-                $body::<true>($($name),*)
+            fn avx512$(<$element: crate::Element>)?($($name: $type),*) $(-> $result)? {
+                $body::<true $(, $element)?>($($name),*)
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]
@@ -32,8 +32,8 @@ macro_rules! per_isa {
                 // SAFETY: as above.
                 crate::Isa::Avx512 | crate::Isa::Avx512Bf16 | crate::Isa::Amx => unsafe { avx512($($name),*) },
                 // Advanced SIMD belongs to every AArch64 target that Rust has.
-                crate::Isa::Neon => $body::<true>($($name),*),
-                _ => $body::<false>($($name),*),
+                crate::Isa::Neon => $body::<true $(, $element)?>($($name),*),
+                _ => $body::<false $(, $element)?>($($name),*),
             }
         }
     };

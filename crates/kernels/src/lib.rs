@@ -1,8 +1,8 @@
 //! CPU compute for image classifiers, on plain slices: convolution, matrix products, norms, pooling, losses,
 //! optimisers.
 //!
-//! Everything is f32 and contiguous; [`Precision`] can have the operands of products rounded to bf16. Activations are
-//! channels-last, `[batch, height, width, channels]`; convolution weights are
+//! Everything is contiguous and f32; [`Precision`] can have the operands of products rounded to bf16, and feature maps may be
+//! kept in it ([`Element`]). Activations are channels-last, `[batch, height, width, channels]`; convolution weights are
 //! `[kernel_height, kernel_width, in_channels / groups, out_channels]`, linear weights `[inputs, outputs]`.
 //!
 //! * Shapes are checked once, where they are made ([`ConvShape::new`] and its like return [`ShapeError`]). The
@@ -20,6 +20,7 @@
 mod activation;
 mod arch;
 mod conv;
+mod element;
 mod frequencies;
 mod gate;
 mod gemm;
@@ -46,6 +47,7 @@ pub use conv::{
     Algorithm, BlockLayer, InvertedResidual, Pass, PreparedConv, conv2d, conv2d_fused, conv2d_input_gradient,
     conv2d_weight_gradient, conv2d_with_statistics,
 };
+pub use element::{Bf16, Element};
 pub use frequencies::{Block, OUTPUTS, Weights, luma_and_chroma_to_rgb, luma_to_grey, reduce_across, reduce_down};
 pub use gate::{channel_gate, channel_gate_gradient};
 pub use gemm::{Layout, gemm};

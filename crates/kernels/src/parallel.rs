@@ -23,11 +23,11 @@ pub(crate) fn for_each(count: usize, task: impl Fn(usize) + Sync + Send) {
 }
 
 /// Runs `task` over chunks of `chunk` values (the last one may be shorter) of slices of one length.
-pub(crate) fn for_each_chunk<const W: usize, const R: usize, T: Sync>(
+pub(crate) fn for_each_chunk<const W: usize, const R: usize, T: Send, U: Sync>(
     chunk: usize,
-    written: [&mut [f32]; W],
-    read: [&[T]; R],
-    task: impl Fn([&mut [f32]; W], [&[T]; R]) + Sync + Send,
+    written: [&mut [T]; W],
+    read: [&[U]; R],
+    task: impl Fn([&mut [T]; W], [&[U]; R]) + Sync + Send,
 ) {
     let length = written[0].len();
     assert!(written.iter().all(|slice| slice.len() == length) && read.iter().all(|slice| slice.len() == length));

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use crate::lanes::per_isa;
 use crate::parallel::{CHUNK, SharedMut, for_each};
-use crate::{Isa, PoolShape, assert_len, assert_sizes};
+use crate::{Element, Isa, PoolShape, assert_len, assert_sizes};
 
 /// Channels that are compared together, in registers.
 const LANES: usize = 32;
 
 /// The largest value under each window, and in `argmax` (the length of the output) its place in the window,
 /// `row * kernel + column`. The first of equal values wins; NaN wins over all.
-pub fn max_pool(shape: &PoolShape, input: &[f32], output: &mut [f32], argmax: &mut [u8]) {
+pub fn max_pool<E: Element>(shape: &PoolShape, input: &[E], output: &mut [E], argmax: &mut [u8]) {
     assert_len("the input", input.len(), shape.input_len());
     assert_len("the output", output.len(), shape.output_len());
     assert_len("the argmax", argmax.len(), shape.output_len());
@@ -35,13 +35,19 @@ fn rows_together(length: usize) -> usize {
     (CHUNK / length.max(1)).max(1)
 }
 
-per_isa!(fn max_row = max_row_body(
-    shape: &PoolShape, index: usize, input: &[f32], output: &mut [f32], argmax: &mut [u8],
+per_isa!(fn max_row<E> = max_row_body(
+    shape: &PoolShape, index: usize, input: &[E], output: &mut [E], argmax: &mut [u8],
 ));
 
 /// One row of output pixels; `index` counts the rows of all images.
 #[inline(always)]
-fn max_row_body<const M: bool>(shape: &PoolShape, index: usize, input: &[f32], output: &mut [f32], argmax: &mut [u8]) {
+fn max_row_body<const M: bool, E: Element>(
+    shape: &PoolShape,
+    index: usize,
+    input: &[E],
+    output: &mut [E],
+    argmax: &mut [u8],
+) {
     let (image, y) = (index / shape.out_height(), index % shape.out_height());
     let channels = shape.channels;
     let rows = window(y, shape.height, shape);
@@ -64,7 +70,9 @@ fn max_row_body<const M: bool>(shape: &PoolShape, index: usize, input: &[f32], o
                 }
             }
             let start = x * channels + first;
-            output[start..start + count].copy_from_slice(&best[..count]);
+            for (output, &best) in output[start..start + count].iter_mut().zip(&best) {
+                *output = E::nearest(best);
+            }
             for (argmax, &place) in argmax[start..start + count].iter_mut().zip(&places) {
                 *argmax = place as u8;
             }
@@ -73,8 +81,9 @@ fn max_row_body<const M: bool>(shape: &PoolShape, index: usize, input: &[f32], o
 }
 
 #[inline(always)]
-fn keep_largest(from: &[f32], place: u32, best: &mut [f32], places: &mut [u32]) {
-    for ((&value, best), at) in from.iter().zip(best).zip(places) {
+fn keep_largest<E: Element>(from: &[E], place: u32, best: &mut [f32], places: &mut [u32]) {
+    for ((value, best), at) in from.iter().zip(best).zip(places) {
+        let value = value.value();
         // The first place counts even when all values are -infinity; a NaN always does, and nothing is above it.
         let wins = (value > *best) | value.is_nan() | (*at == u32::MAX);
         *best = if wins { value } else { *best };
@@ -90,7 +99,12 @@ fn window(index: usize, size: usize, shape: &PoolShape) -> Range<usize> {
 }
 
 /// The gradient of the input of [`max_pool`], given that of its output. Overwrites `input_gradient`.
-pub fn max_pool_gradient(shape: &PoolShape, output_gradient: &[f32], argmax: &[u8], input_gradient: &mut [f32]) {
+pub fn max_pool_gradient<E: Element>(
+    shape: &PoolShape,
+    output_gradient: &[E],
+    argmax: &[u8],
+    input_gradient: &mut [E],
+) {
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the argmax", argmax.len(), shape.output_len());
     assert_len("the input's gradient", input_gradient.len(), shape.input_len());
@@ -108,28 +122,28 @@ pub fn max_pool_gradient(shape: &PoolShape, output_gradient: &[f32], argmax: &[u
         let range = (image * shape.height + first) * image_row..(image * shape.height + last) * image_row;
         // SAFETY: the bands of an image share no row, and different tasks have different bands or images.
         let gradient = unsafe { gradient.range(range) };
-        gradient.fill(0.0);
+        gradient.fill(E::default());
         for y in band * rows_per_band..(band + 1) * rows_per_band {
             scatter_row(isa, shape, image, y, first, output_gradient, argmax, gradient);
         }
     });
 }
 
-per_isa!(fn scatter_row = scatter_row_body(
-    shape: &PoolShape, image: usize, y: usize, first: usize, output_gradient: &[f32], argmax: &[u8],
-    gradient: &mut [f32],
+per_isa!(fn scatter_row<E> = scatter_row_body(
+    shape: &PoolShape, image: usize, y: usize, first: usize, output_gradient: &[E], argmax: &[u8],
+    gradient: &mut [E],
 ));
 
 /// Adds the gradients of output row `y` to `gradient`, which begins at the image's row `first`.
 #[inline(always)]
-fn scatter_row_body<const M: bool>(
+fn scatter_row_body<const M: bool, E: Element>(
     shape: &PoolShape,
     image: usize,
     y: usize,
     first: usize,
-    output_gradient: &[f32],
+    output_gradient: &[E],
     argmax: &[u8],
-    gradient: &mut [f32],
+    gradient: &mut [E],
 ) {
     let channels = shape.channels;
     let rows = window(y, shape.height, shape);
@@ -141,8 +155,9 @@ fn scatter_row_body<const M: bool>(
                 let place =
                     (row + shape.padding - y * shape.stride) * shape.kernel + column + shape.padding - x * shape.stride;
                 let into = &mut gradient[((row - first) * shape.width + column) * channels..][..channels];
-                for ((into, &from), &at) in into.iter_mut().zip(from).zip(places) {
-                    *into += if u32::from(at) == place as u32 { from } else { 0.0 };
+                for ((into, from), &at) in into.iter_mut().zip(from).zip(places) {
+                    let from = if u32::from(at) == place as u32 { from.value() } else { 0.0 };
+                    *into = E::nearest(into.value() + from);
                 }
             }
         }
@@ -150,7 +165,7 @@ fn scatter_row_body<const M: bool>(
 }
 
 /// The mean over the pixels of each image: `[batch, pixels, channels]` to `[batch, channels]`.
-pub fn global_average_pool(batch: usize, pixels: usize, channels: usize, input: &[f32], output: &mut [f32]) {
+pub fn global_average_pool<E: Element>(batch: usize, pixels: usize, channels: usize, input: &[E], output: &mut [f32]) {
     assert_sizes("the input", input.len(), [batch, pixels, channels]);
     assert_sizes("the output", output.len(), [batch, channels]);
     let isa = Isa::current();
@@ -177,10 +192,10 @@ fn for_each_image<T: Send>(
     });
 }
 
-per_isa!(fn average_image = average_image_body(input: &[f32], pixels: usize, output: &mut [f32]));
+per_isa!(fn average_image<E> = average_image_body(input: &[E], pixels: usize, output: &mut [f32]));
 
 #[inline(always)]
-fn average_image_body<const M: bool>(input: &[f32], pixels: usize, output: &mut [f32]) {
+fn average_image_body<const M: bool, E: Element>(input: &[E], pixels: usize, output: &mut [f32]) {
     let channels = output.len();
     let factor = 1.0 / pixels as f32;
     for (block, output) in output.chunks_mut(LANES).enumerate() {
@@ -189,8 +204,8 @@ fn average_image_body<const M: bool>(input: &[f32], pixels: usize, output: &mut 
         for pixel in 0..pixels {
             let from = &input[pixel * channels + first..][..count];
             match from.first_chunk::<LANES>() {
-                Some(from) => sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += value),
-                None => sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += value),
+                Some(from) => sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += value.value()),
+                None => sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += value.value()),
             }
         }
         output.iter_mut().zip(&sums).for_each(|(output, sum)| *output = sum * factor);
@@ -198,12 +213,12 @@ fn average_image_body<const M: bool>(input: &[f32], pixels: usize, output: &mut 
 }
 
 /// The gradient of the input of [`global_average_pool`]. Overwrites `input_gradient`.
-pub fn global_average_pool_gradient(
+pub fn global_average_pool_gradient<E: Element>(
     batch: usize,
     pixels: usize,
     channels: usize,
     output_gradient: &[f32],
-    input_gradient: &mut [f32],
+    input_gradient: &mut [E],
 ) {
     assert_sizes("the output's gradient", output_gradient.len(), [batch, channels]);
     assert_sizes("the input's gradient", input_gradient.len(), [batch, pixels, channels]);
@@ -216,22 +231,22 @@ pub fn global_average_pool_gradient(
     });
 }
 
-per_isa!(fn spread_image = spread_image_body(from: &[f32], factor: f32, into: &mut [f32]));
+per_isa!(fn spread_image<E> = spread_image_body(from: &[f32], factor: f32, into: &mut [E]));
 
 #[inline(always)]
-fn spread_image_body<const M: bool>(from: &[f32], factor: f32, into: &mut [f32]) {
+fn spread_image_body<const M: bool, E: Element>(from: &[f32], factor: f32, into: &mut [E]) {
     for pixel in into.chunks_exact_mut(from.len()) {
-        pixel.iter_mut().zip(from).for_each(|(into, from)| *into = from * factor);
+        pixel.iter_mut().zip(from).for_each(|(into, from)| *into = E::nearest(from * factor));
     }
 }
 
 /// The largest value over the pixels of each image, `[batch, pixels, channels]` to `[batch, channels]`, and in `argmax`
 /// its pixel. `pixels` is 1 at least. The first of equal values wins; NaN wins over all.
-pub fn global_max_pool(
+pub fn global_max_pool<E: Element>(
     batch: usize,
     pixels: usize,
     channels: usize,
-    input: &[f32],
+    input: &[E],
     output: &mut [f32],
     argmax: &mut [u32],
 ) {
@@ -249,32 +264,32 @@ pub fn global_max_pool(
     });
 }
 
-per_isa!(fn max_image = max_image_body(input: &[f32], output: &mut [f32], argmax: &mut [u32]));
+per_isa!(fn max_image<E> = max_image_body(input: &[E], output: &mut [f32], argmax: &mut [u32]));
 
 #[inline(always)]
-fn max_image_body<const M: bool>(input: &[f32], output: &mut [f32], argmax: &mut [u32]) {
+fn max_image_body<const M: bool, E: Element>(input: &[E], output: &mut [f32], argmax: &mut [u32]) {
     for (pixel, from) in input.chunks_exact(output.len().max(1)).enumerate() {
         keep_largest(from, pixel as u32, output, argmax);
     }
 }
 
 /// The gradient of the input of [`global_max_pool`]. Overwrites `input_gradient`.
-pub fn global_max_pool_gradient(
+pub fn global_max_pool_gradient<E: Element>(
     batch: usize,
     pixels: usize,
     channels: usize,
     output_gradient: &[f32],
     argmax: &[u32],
-    input_gradient: &mut [f32],
+    input_gradient: &mut [E],
 ) {
     assert_sizes("the output's gradient", output_gradient.len(), [batch, channels]);
     assert_sizes("the argmax", argmax.len(), [batch, channels]);
     assert_sizes("the input's gradient", input_gradient.len(), [batch, pixels, channels]);
     for_each_image(batch, pixels * channels, pixels * channels, input_gradient, |image, gradient| {
-        gradient.fill(0.0);
+        gradient.fill(E::default());
         let places = image * channels..(image + 1) * channels;
         for (channel, (&pixel, &value)) in argmax[places.clone()].iter().zip(&output_gradient[places]).enumerate() {
-            gradient[pixel as usize * channels + channel] = value;
+            gradient[pixel as usize * channels + channel] = E::nearest(value);
         }
     });
 }

@@ -1,5 +1,5 @@
-//! With which numbers products are made. Everything else (sums, norms, losses, steps of optimisers) is f32 whatever is
-//! chosen.
+//! With which numbers products are made. Everything else (sums, norms, losses, steps of optimisers) is computed in f32
+//! whatever is chosen.
 
 use std::cell::Cell;
 use std::fmt;
@@ -37,6 +37,12 @@ impl Precision {
     /// Whether [`Isa::current`] has instructions for it.
     pub fn is_native(self) -> bool {
         self == Self::F32 || matches!(Isa::current(), Isa::Avx512Bf16 | Isa::Amx)
+    }
+
+    /// Whether feature maps are best kept in it while a network learns: where those who read and write them, convolutions
+    /// above all, do so without a copy in f32.
+    pub fn stores_maps(self) -> bool {
+        self == Self::Bf16 && Isa::current() == Isa::Amx
     }
 
     /// What this thread's products are made with: f32 but within [`Precision::run`].

@@ -36,17 +36,17 @@ fn products_of_sizes_that_wrap_around_are_refused() {
     refuses("the logits", || {
         sigmoid_cross_entropy(HALF, 2, &[], &[], 0.0, None, &mut [], &mut []);
     });
-    refuses("the values", || channel_sums(HALF, 2, &[], &mut [0.0; 2]));
+    refuses("the values", || channel_sums::<f32>(HALF, 2, &[], &mut [0.0; 2]));
     refuses("the input", || channel_gate(2, HALF, 1, &[], &[1.0; 2], &mut []));
     refuses("the input", || channel_gate_gradient(2, HALF, 1, &[], &[1.0; 2], &mut [], &mut [0.0; 2]));
-    refuses("the input", || global_average_pool(2, HALF, 1, &[], &mut [0.0; 2]));
-    refuses("the input's gradient", || global_average_pool_gradient(2, HALF, 1, &[0.0; 2], &mut []));
+    refuses("the input", || global_average_pool::<f32>(2, HALF, 1, &[], &mut [0.0; 2]));
+    refuses("the input's gradient", || global_average_pool_gradient::<f32>(2, HALF, 1, &[0.0; 2], &mut []));
     refuses("the matrix", || newton_schulz(HALF, 2, &mut [], 1));
 }
 
 /// A maximum counts its pixels in 32 bits: of more channels.
 #[test]
 fn the_largest_values_of_too_many_channels_are_refused() {
-    refuses("the input", || global_max_pool(2, 1, HALF, &[], &mut [], &mut []));
-    refuses("the output's gradient", || global_max_pool_gradient(2, 1, HALF, &[], &[], &mut []));
+    refuses("the input", || global_max_pool::<f32>(2, 1, HALF, &[], &mut [], &mut []));
+    refuses("the output's gradient", || global_max_pool_gradient::<f32>(2, 1, HALF, &[], &[], &mut []));
 }

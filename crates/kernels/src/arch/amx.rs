@@ -5,7 +5,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512 as Vector, __m512i, __mmask16, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_loadu_ps,
+    __m256i, __m512i, __mmask16, _mm256_maskz_loadu_epi16, _mm256_storeu_si256, _mm512_cvtepu16_epi32,
     _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32,
     _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
@@ -13,9 +13,15 @@ use std::sync::OnceLock;
 
 use super::avx512::LANES;
 use super::avx512bf16::rounded;
-use super::matrix::{MATRIX_SIDE, Matrix, MatrixTile, POSITIONS, Sources};
+use super::matrix::{Layouts, MATRIX_SIDE, Matrix, MatrixTile, POSITIONS, Sources};
+use crate::{Bf16, Element};
 
-pub(super) const MATRIX: Matrix = Matrix { is_native: true, begin, end, multiply, rows, pairs, turned };
+pub(super) const MATRIX: Matrix =
+    Matrix { is_native: true, begin, end, multiply, wide: Layouts::TILES, narrow: Layouts::TILES };
+
+impl<E: Lanes> Layouts<E> {
+    const TILES: Self = Self { rows, pairs, turned };
+}
 
 /// What the tile registers hold: eight of 16 rows of 64 bytes.
 #[repr(C, align(64))]
@@ -152,47 +158,67 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
     }
 }
 
+/// Numbers of which [`LANES`] are read at a time.
+pub(crate) trait Lanes: Element {
+    /// Those from `source` on for which `mask` has a bit, as bf16, and zeros for the others.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 with BF16; all that have a bit can be read.
+    unsafe fn load(source: *const Self, mask: __mmask16) -> __m256i;
+}
+
+impl Lanes for f32 {
+    #[inline(always)]
+    unsafe fn load(source: *const Self, mask: __mmask16) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { rounded(_mm512_maskz_loadu_ps(mask, source)) }
+    }
+}
+
+impl Lanes for Bf16 {
+    #[inline(always)]
+    unsafe fn load(source: *const Self, mask: __mmask16) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskz_loadu_epi16(mask, source.cast()) }
+    }
+}
+
 /// The values of [`LANES`] channels from `first` on, 0 behind the last of `channels`.
 ///
 /// # Safety
 /// `source` can be read at `channels` places.
 #[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn load(source: *const f32, first: usize, channels: usize) -> Vector {
-    let count = channels.saturating_sub(first);
-    let from = source.wrapping_add(first);
-    if count >= LANES {
-        // SAFETY: the caller's promise.
-        return unsafe { _mm512_loadu_ps(from) };
-    }
-    let mask = (1 << count) - 1;
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+unsafe fn load<E: Lanes>(source: *const E, first: usize, channels: usize) -> __m256i {
+    let count = channels.saturating_sub(first).min(LANES);
+    let mask = (1u32 << count) - 1;
     // SAFETY: only what the caller promises is read.
-    unsafe { _mm512_maskz_loadu_ps(mask as __mmask16, from) }
+    unsafe { E::load(source.wrapping_add(first), mask as __mmask16) }
 }
 
 /// The pairs of two positions.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn paired(first: Vector, second: Vector) -> __m512i {
-    let [first, second] = [first, second].map(|values| _mm512_cvtepu16_epi32(rounded(values)));
+#[target_feature(enable = "avx512f")]
+fn paired(first: __m256i, second: __m256i) -> __m512i {
+    let [first, second] = [first, second].map(|values| _mm512_cvtepu16_epi32(values));
     _mm512_or_si512(first, _mm512_slli_epi32::<16>(second))
 }
 
-#[target_feature(enable = "avx512f,avx512bf16,avx512vl")]
-unsafe fn rows(sources: &Sources, channels: usize, stride: usize, into: *mut u16) {
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+unsafe fn rows<E: Lanes>(sources: &Sources<E>, channels: usize, stride: usize, into: *mut u16) {
     for (position, &source) in sources.iter().enumerate() {
         for first in (0..stride).step_by(LANES) {
             // SAFETY: the caller's promise; a stride is a multiple of `LANES`.
             unsafe {
-                let values = rounded(load(source, first, channels));
+                let values = load(source, first, channels);
                 _mm256_storeu_si256(into.add(position * stride + first).cast(), values);
             }
         }
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn pairs(sources: &Sources, channels: usize, panel: usize, into: *mut u32) {
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+unsafe fn pairs<E: Lanes>(sources: &Sources<E>, channels: usize, panel: usize, into: *mut u32) {
     for first in (0..channels.next_multiple_of(MATRIX_SIDE)).step_by(LANES) {
         let into = into.wrapping_add(first / MATRIX_SIDE * panel + first % MATRIX_SIDE);
         for (pair, sources) in sources.chunks_exact(2).enumerate() {
@@ -205,8 +231,8 @@ unsafe fn pairs(sources: &Sources, channels: usize, panel: usize, into: *mut u32
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn turned(sources: &Sources, channels: usize, stride: usize, into: *mut u16) {
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+unsafe fn turned<E: Lanes>(sources: &Sources<E>, channels: usize, stride: usize, into: *mut u16) {
     for first in (0..channels.next_multiple_of(MATRIX_SIDE)).step_by(LANES) {
         let mut words = [_mm512_setzero_si512(); POSITIONS / 2];
         for (word, sources) in words.iter_mut().zip(sources.chunks_exact(2)) {

@@ -1,6 +1,8 @@
 //! Products of whole matrix tiles in bf16, where a processor has an instruction for them, and what lays out their
 //! operands. The portable functions say what each of them does; they are for tests, and slow.
 
+use crate::{Bf16, Element};
+
 /// Rows and columns of a tile of C.
 pub(crate) const MATRIX_SIDE: usize = 32;
 
@@ -30,7 +32,7 @@ pub(crate) struct MatrixTile<'a> {
 }
 
 /// Where the values of [`POSITIONS`] positions begin.
-pub(crate) type Sources = [*const f32; POSITIONS];
+pub(crate) type Sources<E> = [*const E; POSITIONS];
 
 /// How an instruction set multiplies matrix tiles.
 pub(crate) struct Matrix {
@@ -53,23 +55,30 @@ pub(crate) struct Matrix {
     /// `step / 2 * MATRIX_SIDE + column` for every step of all runs, `c` can be read and written at `row * MATRIX_SIDE +
     /// column`, and nobody else uses those places meanwhile.
     pub(super) multiply: unsafe fn(&MatrixTile<'_>),
+    /// What lays out values that are to be rounded, and values that are bf16.
+    pub(crate) wide: Layouts<f32>,
+    pub(crate) narrow: Layouts<Bf16>,
+}
+
+/// How values of some positions become operands of tiles.
+pub(crate) struct Layouts<E> {
     /// Rounds `channels` values of each position to `position * stride + channel`, with zeros up to `stride`.
     ///
     /// # Safety
     /// Each source can be read at `channels` places, the last argument written at `POSITIONS * stride`.
-    pub(crate) rows: unsafe fn(&Sources, usize, usize, *mut u16),
+    pub(crate) rows: unsafe fn(&Sources<E>, usize, usize, *mut u16),
     /// Rounds them to pairs of positions: the pair p of channel c to `c / MATRIX_SIDE * panel + p * MATRIX_SIDE + c %
     /// MATRIX_SIDE`, with zeros for the channels up to the next multiple of [`MATRIX_SIDE`].
     ///
     /// # Safety
     /// Each source can be read at `channels` places, the last argument written at all these.
-    pub(crate) pairs: unsafe fn(&Sources, usize, usize, *mut u32),
+    pub(crate) pairs: unsafe fn(&Sources<E>, usize, usize, *mut u32),
     /// Rounds them turned, to `channel * stride + position`, with zeros for the channels up to the next multiple of
     /// [`MATRIX_SIDE`].
     ///
     /// # Safety
     /// Each source can be read at `channels` places, the last argument written at all these.
-    pub(crate) turned: unsafe fn(&Sources, usize, usize, *mut u16),
+    pub(crate) turned: unsafe fn(&Sources<E>, usize, usize, *mut u16),
 }
 
 impl Matrix {
@@ -97,15 +106,20 @@ impl Matrix {
 }
 
 /// For every machine.
-pub(super) const PORTABLE: Matrix =
-    Matrix { is_native: false, begin: nothing, end: nothing, multiply, rows, pairs, turned };
+pub(super) const PORTABLE: Matrix = Matrix {
+    is_native: false,
+    begin: nothing,
+    end: nothing,
+    multiply,
+    wide: Layouts::PORTABLE,
+    narrow: Layouts::PORTABLE,
+};
+
+impl<E: Element> Layouts<E> {
+    const PORTABLE: Self = Self { rows, pairs, turned };
+}
 
 unsafe fn nothing() {}
-
-/// The nearest bf16, ties to even.
-fn narrow(value: f32) -> u16 {
-    (crate::gemm::rounded(value) >> 16) as u16
-}
 
 fn wide(half: u32) -> f32 {
     f32::from_bits(half << 16)
@@ -135,12 +149,12 @@ unsafe fn multiply(tile: &MatrixTile<'_>) {
 ///
 /// # Safety
 /// `source` can be read at `channels` places.
-unsafe fn value(source: *const f32, channel: usize, channels: usize) -> u16 {
+unsafe fn value<E: Element>(source: *const E, channel: usize, channels: usize) -> u16 {
     // SAFETY: the caller's promise.
-    if channel < channels { narrow(unsafe { *source.add(channel) }) } else { 0 }
+    if channel < channels { Bf16::nearest(unsafe { *source.add(channel) }.value()).0 } else { 0 }
 }
 
-unsafe fn rows(sources: &Sources, channels: usize, stride: usize, into: *mut u16) {
+unsafe fn rows<E: Element>(sources: &Sources<E>, channels: usize, stride: usize, into: *mut u16) {
     for (position, &source) in sources.iter().enumerate() {
         for channel in 0..stride {
             // SAFETY: the caller's promise.
@@ -149,7 +163,7 @@ unsafe fn rows(sources: &Sources, channels: usize, stride: usize, into: *mut u16
     }
 }
 
-unsafe fn pairs(sources: &Sources, channels: usize, panel: usize, into: *mut u32) {
+unsafe fn pairs<E: Element>(sources: &Sources<E>, channels: usize, panel: usize, into: *mut u32) {
     for (pair, sources) in sources.chunks_exact(2).enumerate() {
         for channel in 0..channels.next_multiple_of(MATRIX_SIDE) {
             let place = channel / MATRIX_SIDE * panel + pair * MATRIX_SIDE + channel % MATRIX_SIDE;
@@ -161,7 +175,7 @@ unsafe fn pairs(sources: &Sources, channels: usize, panel: usize, into: *mut u32
     }
 }
 
-unsafe fn turned(sources: &Sources, channels: usize, stride: usize, into: *mut u16) {
+unsafe fn turned<E: Element>(sources: &Sources<E>, channels: usize, stride: usize, into: *mut u16) {
     for (position, &source) in sources.iter().enumerate() {
         for channel in 0..channels.next_multiple_of(MATRIX_SIDE) {
             // SAFETY: the caller's promise.

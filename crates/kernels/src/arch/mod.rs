@@ -22,7 +22,7 @@ pub(crate) use amx::is_available as has_amx;
 pub(crate) use depthwise::{
     COLUMNS as DEPTHWISE_COLUMNS, Depthwise, DepthwiseFn, DepthwiseTaps, DepthwiseTile, PIXELS, TAPS,
 };
-pub(crate) use matrix::{MATRIX_SIDE, MATRIX_STEPS, Matrix, MatrixTile, POSITIONS, Sources};
+pub(crate) use matrix::{Layouts, MATRIX_SIDE, MATRIX_STEPS, Matrix, MatrixTile, POSITIONS, Sources};
 pub(crate) use transforms::{GRID_ROWS, Grid, TransformFn, Transforms};
 
 use crate::{Isa, Precision};

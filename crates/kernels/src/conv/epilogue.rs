@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::statistics::{Gather, Sums};
-use crate::Isa;
 use crate::activation::{Activation, Function, for_activation};
 use crate::lanes::per_isa;
 use crate::parallel::SharedMut;
+use crate::{Element, Isa};
 
 /// `output = activation(output + bias + residual)`, and what is to be known of the outputs.
 #[derive(Clone, Copy)]
@@ -64,13 +64,13 @@ impl<'a> Epilogue<'a> {
     ///
     /// # Safety
     /// Nobody else uses those outputs meanwhile, and no other task has these channels of this block.
-    pub(crate) unsafe fn finish(
+    pub(crate) unsafe fn finish<E: Element>(
         &self,
         block: usize,
         regions: impl Iterator<Item = Region>,
         channels: Range<usize>,
         all: usize,
-        output: SharedMut<'_, f32>,
+        output: SharedMut<'_, E>,
     ) {
         if !self.is_needed() {
             return;
@@ -95,40 +95,44 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-per_isa!(fn finish_run = finish_run_body(
-    activation: Activation, bias: Option<&[f32]>, residual: Option<&[f32]>, output: &mut [f32],
+per_isa!(fn finish_run<E> = finish_run_body(
+    activation: Activation, bias: Option<&[f32]>, residual: Option<&[f32]>, output: &mut [E],
 ));
 
 #[inline(always)]
-fn finish_run_body<const M: bool>(
+fn finish_run_body<const M: bool, E: Element>(
     activation: Activation,
     bias: Option<&[f32]>,
     residual: Option<&[f32]>,
-    output: &mut [f32],
+    output: &mut [E],
 ) {
-    for_activation!(activation, F => finish_with::<M, F>(bias, residual, output));
+    for_activation!(activation, F => finish_with::<M, E, F>(bias, residual, output));
 }
 
 #[inline(always)]
-fn finish_with<const M: bool, F: Function>(bias: Option<&[f32]>, residual: Option<&[f32]>, output: &mut [f32]) {
+fn finish_with<const M: bool, E: Element, F: Function>(
+    bias: Option<&[f32]>,
+    residual: Option<&[f32]>,
+    output: &mut [E],
+) {
     match (bias, residual) {
-        (None, None) => output.iter_mut().for_each(|value| *value = F::value::<M>(*value)),
+        (None, None) => output.iter_mut().for_each(|value| *value = E::nearest(F::value::<M>(value.value()))),
         (None, Some(residual)) => {
             for (value, &other) in output.iter_mut().zip(residual) {
-                *value = F::value::<M>(*value + other);
+                *value = E::nearest(F::value::<M>(value.value() + other));
             }
         }
         (Some(bias), None) => {
             for output in output.chunks_exact_mut(bias.len()) {
                 for (value, &bias) in output.iter_mut().zip(bias) {
-                    *value = F::value::<M>(*value + bias);
+                    *value = E::nearest(F::value::<M>(value.value() + bias));
                 }
             }
         }
         (Some(bias), Some(residual)) => {
             for (output, residual) in output.chunks_exact_mut(bias.len()).zip(residual.chunks_exact(bias.len())) {
                 for ((value, &bias), &other) in output.iter_mut().zip(bias).zip(residual) {
-                    *value = F::value::<M>(*value + bias + other);
+                    *value = E::nearest(F::value::<M>(value.value() + bias + other));
                 }
             }
         }

@@ -32,9 +32,10 @@ pub use prepared::PreparedConv;
 use std::ops::Range;
 
 use crate::arch::MicroKernel;
+use crate::element::{filled_by, widened};
 use crate::gemm::{Destination, Finish, Left, Product, Reduction, Right, Rows, rows_in_task};
 use crate::parallel::SharedMut;
-use crate::{Activation, ConvShape, Isa, Layout, assert_len, gemm};
+use crate::{Activation, ConvShape, Element, Isa, Layout, assert_len, gemm};
 use epilogue::{Epilogue, Region};
 use patches::{Patches, Turned};
 use statistics::gather;
@@ -42,8 +43,16 @@ use turned::{Phase, phases};
 use winograd::{Convolution, WeightGradient};
 
 /// The convolution of `input` with `weights`, plus `bias` (`[out_channels]`) where there is one. Overwrites `output`.
-pub fn conv2d(shape: &ConvShape, input: &[f32], weights: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
-    conv2d_fused(shape, input, weights, bias, None, Activation::Identity, output);
+/// Both may be kept in bf16, as [`conv2d_with_statistics`] says.
+pub fn conv2d<I: Element, O: Element>(
+    shape: &ConvShape,
+    input: &[I],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    output: &mut [O],
+) {
+    let epilogue = Epilogue { bias, ..Epilogue::nothing() };
+    forward(shape, Algorithm::of(shape, Pass::Forward), input, weights, epilogue, output, None);
 }
 
 /// `output = activation(convolution + bias + residual)`, as one pass over memory; `bias` is `[out_channels]`, `residual`
@@ -66,12 +75,15 @@ pub fn conv2d_fused(
 
 /// [`conv2d`], and the mean and the biased variance of each channel of its output (`[out_channels]`), gathered while the
 /// output is in the cache: what [`crate::batch_norm_apply`] wants. Without output pixels both are 0.
-pub fn conv2d_with_statistics(
+///
+/// Input and output may be kept in bf16. Only [`Algorithm::Padded`] reads and writes that without a copy in f32, and
+/// [`Algorithm::Shallow`] writes it so; statistics are those of what is written, or of what was rounded to it.
+pub fn conv2d_with_statistics<I: Element, O: Element>(
     shape: &ConvShape,
-    input: &[f32],
+    input: &[I],
     weights: &[f32],
     bias: Option<&[f32]>,
-    output: &mut [f32],
+    output: &mut [O],
     mean: &mut [f32],
     variance: &mut [f32],
 ) {
@@ -82,13 +94,13 @@ pub fn conv2d_with_statistics(
     forward(shape, algorithm, input, weights, epilogue, output, Some([mean, variance]));
 }
 
-fn forward(
+fn forward<I: Element, O: Element>(
     shape: &ConvShape,
     algorithm: Algorithm,
-    input: &[f32],
+    input: &[I],
     weights: &[f32],
     epilogue: Epilogue<'_>,
-    output: &mut [f32],
+    output: &mut [O],
     statistics: Option<[&mut [f32]; 2]>,
 ) {
     assert_len("the input", input.len(), shape.input_len());
@@ -97,6 +109,31 @@ fn forward(
     if let Some(bias) = epilogue.bias {
         assert_len("the bias", bias.len(), shape.out_channels);
     }
+    match algorithm {
+        Algorithm::Padded => {
+            let right = Rows { values: weights, stride: shape.out_channels, copy: false };
+            let (batch, patches, outputs) = (shape.batch, patches(shape, input), all_outputs(shape));
+            let matrix = MicroKernel::for_products(epilogue.isa).matrix;
+            let convolution = padded::Convolution { matrix, batch, patches, weights: &right, epilogue, outputs };
+            convolution.run(output, statistics);
+        }
+        Algorithm::Shallow => few_channels(shape, &widened(input), weights, epilogue, output, statistics),
+        _ => filled_by(output, |output| {
+            forward_in_f32(shape, algorithm, &widened(input), weights, epilogue, output, statistics);
+        }),
+    }
+}
+
+/// Where the algorithm is one that knows f32 only.
+fn forward_in_f32(
+    shape: &ConvShape,
+    algorithm: Algorithm,
+    input: &[f32],
+    weights: &[f32],
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+    statistics: Option<[&mut [f32]; 2]>,
+) {
     let (kernel, patches) = (MicroKernel::for_products(epilogue.isa), patches(shape, input));
     let right = Rows { values: weights, stride: shape.out_channels, copy: false };
     if depthwise::takes(shape, kernel) {
@@ -124,24 +161,16 @@ fn forward(
         };
         return convolution.run(output, statistics);
     }
-    if algorithm == Algorithm::Padded {
-        let outputs = all_outputs(shape);
-        let (matrix, batch, weights) = (kernel.matrix, shape.batch, &right);
-        return padded::Convolution { matrix, batch, patches, weights, epilogue, outputs }.run(output, statistics);
-    }
-    if algorithm == Algorithm::Shallow {
-        return few_channels(shape, input, weights, epilogue, output, statistics);
-    }
     direct(shape, kernel, input, &right, epilogue, output, statistics);
 }
 
 /// Rows of few channels times weights.
-fn few_channels(
+fn few_channels<O: Element>(
     shape: &ConvShape,
     input: &[f32],
     weights: &[f32],
     epilogue: Epilogue<'_>,
-    output: &mut [f32],
+    output: &mut [O],
     statistics: Option<[&mut [f32]; 2]>,
 ) {
     let (kernel, patches) = (MicroKernel::of(epilogue.isa), patches(shape, input));
@@ -196,14 +225,43 @@ fn multiply(
     gather(blocks, statistics, |gather| run(Epilogue { gather: Some(gather), ..epilogue }, output));
 }
 
-/// The gradient of the input, given that of the output. Overwrites `input_gradient`.
-pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights: &[f32], input_gradient: &mut [f32]) {
+/// The gradient of the input, given that of the output. Overwrites `input_gradient`. Both may be kept in bf16, as
+/// [`conv2d_with_statistics`] says.
+pub fn conv2d_input_gradient<G: Element, I: Element>(
+    shape: &ConvShape,
+    output_gradient: &[G],
+    weights: &[f32],
+    input_gradient: &mut [I],
+) {
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights", weights.len(), shape.weights_len());
     assert_len("the input's gradient", input_gradient.len(), shape.input_len());
-    let (ins, outs) = (shape.in_channels, shape.out_channels);
     let algorithm = Algorithm::of(shape, Pass::InputGradient);
-    if is_pointwise(shape) && algorithm != Algorithm::Padded {
+    if algorithm != Algorithm::Padded {
+        return filled_by(input_gradient, |input_gradient| {
+            input_gradient_in_f32(shape, algorithm, &widened(output_gradient), weights, input_gradient);
+        });
+    }
+    for [row_phase, column_phase] in phases(shape) {
+        let patches = output_patches(shape, output_gradient, &row_phase, &column_phase);
+        let outputs = inputs_of_phase(shape, &row_phase, &column_phase);
+        let weights = &turned::Weights { shape, weights, row_phase, column_phase };
+        let (batch, epilogue) = (shape.batch, Epilogue::nothing());
+        let matrix = MicroKernel::for_products(epilogue.isa).matrix;
+        padded::Convolution { matrix, batch, patches, weights, epilogue, outputs }.run(input_gradient, None);
+    }
+}
+
+/// Where the algorithm is one that knows f32 only.
+fn input_gradient_in_f32(
+    shape: &ConvShape,
+    algorithm: Algorithm,
+    output_gradient: &[f32],
+    weights: &[f32],
+    input_gradient: &mut [f32],
+) {
+    let (ins, outs) = (shape.in_channels, shape.out_channels);
+    if is_pointwise(shape) {
         let (plain, turned) = (Layout::RowMajor, Layout::Transposed);
         return gemm(shape.out_pixels(), ins, outs, output_gradient, plain, weights, turned, false, input_gradient);
     }
@@ -217,13 +275,6 @@ pub fn conv2d_input_gradient(shape: &ConvShape, output_gradient: &[f32], weights
     for [row_phase, column_phase] in phases(shape) {
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
-        if algorithm == Algorithm::Padded {
-            let outputs = inputs_of_phase(shape, &row_phase, &column_phase);
-            let (matrix, batch, epilogue) = (kernel.matrix, shape.batch, Epilogue::nothing());
-            padded::Convolution { matrix, batch, patches: left, weights: &right, epilogue, outputs }
-                .run(input_gradient, None);
-            continue;
-        }
         if let Some(transforms) = algorithm.transforms(kernel) {
             let kernel = MicroKernel::for_transformed(Isa::current(), outs);
             let epilogue = Epilogue::nothing();
@@ -263,11 +314,32 @@ fn depthwise_input_gradient(
 }
 
 /// The gradient of the weights, given that of the output. Overwrites `weight_gradient`. That of the bias is
-/// [`crate::channel_sums`] of `output_gradient`.
-pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient: &[f32], weight_gradient: &mut [f32]) {
+/// [`crate::channel_sums`] of `output_gradient`. Both may be kept in bf16, as [`conv2d_with_statistics`] says.
+pub fn conv2d_weight_gradient<I: Element, G: Element>(
+    shape: &ConvShape,
+    input: &[I],
+    output_gradient: &[G],
+    weight_gradient: &mut [f32],
+) {
     assert_len("the input", input.len(), shape.input_len());
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
+    let algorithm = Algorithm::of(shape, Pass::WeightGradient);
+    if algorithm == Algorithm::Padded {
+        let (matrix, patches) = (MicroKernel::for_products(Isa::current()).matrix, patches(shape, input));
+        return padded::WeightGradient { matrix, shape, patches, output_gradient }.run(weight_gradient);
+    }
+    weight_gradient_in_f32(shape, algorithm, &widened(input), &widened(output_gradient), weight_gradient);
+}
+
+/// Where the algorithm is one that knows f32 only.
+fn weight_gradient_in_f32(
+    shape: &ConvShape,
+    algorithm: Algorithm,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+) {
     let kernel = MicroKernel::for_products(Isa::current());
     if depthwise::takes(shape, kernel) {
         let kernels = kernel.depthwise;
@@ -275,11 +347,6 @@ pub fn conv2d_weight_gradient(shape: &ConvShape, input: &[f32], output_gradient:
     }
     if shape.groups > 1 {
         return groups::weight_gradient(shape, kernel, input, output_gradient, weight_gradient);
-    }
-    let algorithm = Algorithm::of(shape, Pass::WeightGradient);
-    if algorithm == Algorithm::Padded {
-        let (matrix, patches) = (kernel.matrix, patches(shape, input));
-        return padded::WeightGradient { matrix, shape, patches, output_gradient }.run(weight_gradient);
     }
     if let Some(transforms) = algorithm.transforms(kernel) {
         let kernel = MicroKernel::for_transformed(Isa::current(), 2);
@@ -324,7 +391,7 @@ fn is_pointwise(shape: &ConvShape) -> bool {
 }
 
 /// The patches of the group whose first channel starts `input`; without groups, of all channels.
-fn patches<'a>(shape: &ConvShape, input: &'a [f32]) -> Patches<'a> {
+fn patches<'a, E>(shape: &ConvShape, input: &'a [E]) -> Patches<'a, E> {
     Patches {
         images: input,
         height: shape.height,
@@ -340,7 +407,7 @@ fn patches<'a>(shape: &ConvShape, input: &'a [f32]) -> Patches<'a> {
 }
 
 /// The output's gradient as the pixels of one phase of the input see it; groups as in [`patches`].
-fn output_patches<'a>(shape: &ConvShape, output_gradient: &'a [f32], rows: &Phase, columns: &Phase) -> Patches<'a> {
+fn output_patches<'a, E>(shape: &ConvShape, output_gradient: &'a [E], rows: &Phase, columns: &Phase) -> Patches<'a, E> {
     Patches {
         images: output_gradient,
         height: shape.out_height(),

@@ -7,9 +7,9 @@ use crate::gemm::{Block, Left, spread_gathered};
 
 /// The patches under a kernel that moves over images: a matrix of output pixels x places of the kernel.
 #[derive(Clone, Copy)]
-pub(crate) struct Patches<'a> {
+pub(crate) struct Patches<'a, E = f32> {
     /// `[batch, height, width, channels]`
-    pub(crate) images: &'a [f32],
+    pub(crate) images: &'a [E],
     pub(crate) height: usize,
     pub(crate) width: usize,
     /// Values from one pixel to the next.

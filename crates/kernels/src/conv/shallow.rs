@@ -9,10 +9,11 @@ use super::epilogue::{Epilogue, Region};
 use super::patches::{Patches, copy_with_zeros};
 use super::statistics::gather;
 use crate::arch::MicroKernel;
+use crate::element::narrow;
 use crate::gemm::{Block, Ending, Panels, Right, Rows, Target, multiply_and_end, padded, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
-use crate::{Activation, ConvShape};
+use crate::{Activation, ConvShape, Element};
 
 /// Channels that are few: with more, gathering a patch takes less than computing with it.
 const CHANNELS: usize = 4;
@@ -47,16 +48,24 @@ pub(super) struct Convolution<'a> {
 
 impl Convolution<'_> {
     /// Overwrites `output`, and `statistics`, the mean and variance of its channels, where they are wanted.
-    pub(super) fn run(&self, output: &mut [f32], statistics: Option<[&mut [f32]; 2]>) {
+    pub(super) fn run<O: Element>(&self, output: &mut [O], statistics: Option<[&mut [f32]; 2]>) {
         let [height, width] = self.patches.out;
         let bands = self.bands();
         let rows = |task: usize| task % bands * height / bands..(task % bands + 1) * height / bands;
-        let compute_all = |epilogue: Epilogue<'_>, output: &mut [f32]| {
+        let compute_all = |epilogue: Epilogue<'_>, output: &mut [O]| {
             let packed = self.pack();
             let output = SharedMut::new(output);
             parallel::for_each(self.batch * bands, |task| {
+                let (image, rows) = (task / bands, rows(task));
+                let first = (image * height + rows.start) * width * self.out_channels;
                 // SAFETY: every task has rows of its own.
-                unsafe { self.compute(task, task / bands, rows(task), &packed, epilogue, output) };
+                let output = unsafe { output.range(first..first + rows.len() * width * self.out_channels) };
+                if let Some(output) = O::as_f32_mut(output) {
+                    return self.compute(task, image, rows, &packed, epilogue, output);
+                }
+                let mut wide = Scratch::take(output.len());
+                self.compute(task, image, rows, &packed, epilogue, &mut wide);
+                narrow(epilogue.isa, &wide, output);
             });
         };
         let Some(statistics) = statistics else { return compute_all(self.epilogue, output) };
@@ -89,18 +98,15 @@ impl Convolution<'_> {
         [panels, padded(self.epilogue.bias, width)]
     }
 
-    /// Some rows of an image's outputs.
-    ///
-    /// # Safety
-    /// Nobody else uses those outputs meanwhile.
-    unsafe fn compute(
+    /// Some rows of an image's outputs, as those of a block.
+    fn compute(
         &self,
         block: usize,
         image: usize,
         rows: Range<usize>,
         [panels, bias]: &[Scratch; 2],
         epilogue: Epilogue<'_>,
-        output: SharedMut<'_, f32>,
+        output: &mut [f32],
     ) {
         let Patches { stride, kernel: [kernel_rows, kernel_columns], channels, out, .. } = self.patches;
         let (outs, width, steps) = (self.out_channels, self.kernel.columns, self.patches.places());
@@ -109,7 +115,10 @@ impl Convolution<'_> {
         let together = (COPIED / in_row).saturating_sub(kernel_rows) / stride + 1;
         let mut copied = Scratch::take(((together - 1) * stride + kernel_rows) * in_row);
         let bounds = epilogue.activation.bounds();
-        let at_last = Ending { residual: epilogue.residual.unwrap_or_default(), bounds };
+        let first_of = |row: usize| row * out[1] * outs;
+        let (output, before) = (SharedMut::new(output), (image * out[0] + rows.start) * out[1] * outs);
+        let residual = epilogue.residual.map_or(&[][..], |residual| &residual[before..][..output.len()]);
+        let at_last = Ending { residual, bounds };
         for first in rows.clone().step_by(together) {
             let part = first..rows.end.min(first + together);
             self.copy_rows(image, first, (part.len() - 1) * stride + kernel_rows, in_row, &mut copied);
@@ -118,20 +127,19 @@ impl Convolution<'_> {
                 let left = Block { values, tile: self.kernel.rows * pixel, row: pixel, step: 1 };
                 let values = &panels[kernel_row * in_kernel_row * width..];
                 let right = Panels { values, panel: steps * width, step: width };
-                let first = (image * out[0] + row) * out[1] * outs;
+                let first = first_of(row - rows.start);
                 let bias = if kernel_row == 0 { &bias[..] } else { &[] };
                 let target = Target { c: output, first, row: outs, bias, accumulate: kernel_row > 0 };
                 let ending = if kernel_row + 1 == kernel_rows { at_last } else { Ending::NOTHING };
-                // SAFETY: the caller's promise.
+                // SAFETY: the outputs are borrowed mutably.
                 unsafe { multiply_and_end(self.kernel, [out[1], outs, in_kernel_row], left, right, target, ending) };
             }
         }
         // The bias and the residual are there, and what has bounds is cut off.
         let activation = if bounds.is_some() { Activation::Identity } else { epilogue.activation };
         let rest = Epilogue { bias: None, residual: None, activation, ..epilogue };
-        let first = (image * out[0] + rows.start) * out[1] * outs;
-        let region = Region { first, rows: 1, columns: rows.len() * out[1], row: 0 };
-        // SAFETY: the caller's promise.
+        let region = Region { first: 0, rows: 1, columns: rows.len() * out[1], row: 0 };
+        // SAFETY: as above; no other task has this block.
         unsafe { rest.finish(block, std::iter::once(region), 0..outs, outs, output) };
     }
 

@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use crate::Isa;
 use crate::lanes::per_isa;
 use crate::norm::merge;
 use crate::parallel::SharedMut;
 use crate::scratch::{DoubleScratch, Scratch};
+use crate::{Element, Isa};
 
 /// Where tasks leave what they measured: `[blocks, 2, channels]`, means and sums of squares around them.
 #[derive(Clone, Copy)]
@@ -51,10 +51,10 @@ impl Sums {
     }
 
     /// Adds pixels that lie one after the other.
-    pub(crate) fn add(&mut self, isa: Isa, values: &[f32]) {
+    pub(crate) fn add<E: Element>(&mut self, isa: Isa, values: &[E]) {
         let channels = self.first.len();
         if self.pixels == 0 && !values.is_empty() {
-            self.first.copy_from_slice(&values[..channels]);
+            self.first.iter_mut().zip(values).for_each(|(first, value)| *first = value.value());
         }
         for values in values.chunks(F32_PIXELS * channels) {
             let pixels = values.len() / channels;
@@ -92,30 +92,30 @@ impl Sums {
     }
 }
 
-per_isa!(fn add_pixels = add_pixels_body(values: &[f32], first: &[f32], sums: &mut [f32]));
+per_isa!(fn add_pixels<E> = add_pixels_body(values: &[E], first: &[f32], sums: &mut [f32]));
 
 #[inline(always)]
-fn add_pixels_body<const M: bool>(values: &[f32], first: &[f32], sums: &mut [f32]) {
+fn add_pixels_body<const M: bool, E: Element>(values: &[E], first: &[f32], sums: &mut [f32]) {
     // Four pixels at a time take a quarter of the loads and stores of sums.
     let mut groups = values.chunks_exact(4 * first.len());
     for group in &mut groups {
-        add_group::<4>(group, first, sums);
+        add_group::<E, 4>(group, first, sums);
     }
     for pixel in groups.remainder().chunks_exact(first.len()) {
-        add_group::<1>(pixel, first, sums);
+        add_group::<E, 1>(pixel, first, sums);
     }
 }
 
 #[inline(always)]
-fn add_group<const P: usize>(values: &[f32], first: &[f32], sums: &mut [f32]) {
+fn add_group<E: Element, const P: usize>(values: &[E], first: &[f32], sums: &mut [f32]) {
     let channels = first.len();
-    let pixels: [&[f32]; P] = std::array::from_fn(|pixel| &values[pixel * channels..][..channels]);
+    let pixels: [&[E]; P] = std::array::from_fn(|pixel| &values[pixel * channels..][..channels]);
     let (sums, squares) = sums.split_at_mut(channels);
     let squares = &mut squares[..channels];
     for channel in 0..channels {
         let (mut sum, mut square) = (0.0, 0.0);
         for pixel in pixels {
-            let difference = pixel[channel] - first[channel];
+            let difference = pixel[channel].value() - first[channel];
             sum += difference;
             square += difference * difference;
         }

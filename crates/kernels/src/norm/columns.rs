@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::Element;
 use crate::parallel::{CHUNK, SharedMut, for_each};
 use crate::scratch::{DoubleScratch, Scratch};
 
@@ -103,10 +104,10 @@ pub(crate) fn add_up(blocks: &[f64], length: usize) -> DoubleScratch {
 /// Adds up what `term` makes of each value (of `S` matrices, with `P` parameters of its channel): `totals` is `[Q,
 /// channels]`. The parameters are as wide as a wide row.
 #[inline(always)]
-pub(crate) fn sum_columns<const Q: usize, const S: usize, const P: usize>(
+pub(crate) fn sum_columns<E: Element, const Q: usize, const S: usize, const P: usize>(
     channels: usize,
     wide: usize,
-    values: [&[f32]; S],
+    values: [&[E]; S],
     parameters: [&[f32]; P],
     totals: &mut [f64],
     term: impl Fn([f32; S], [f32; P]) -> [f32; Q],
@@ -121,11 +122,11 @@ pub(crate) fn sum_columns<const Q: usize, const S: usize, const P: usize>(
         while place < end {
             // Four rows at a time take a quarter of the loads and stores of sums.
             place += if place + 4 * wide <= end {
-                add_rows::<4, Q, S, P>(wide, place, values, parameters, &mut fast, wide, &term);
+                add_rows::<E, 4, Q, S, P>(wide, place, values, parameters, &mut fast, wide, &term);
                 4 * wide
             } else {
                 let width = wide.min(end - place);
-                add_rows::<1, Q, S, P>(width, place, values, parameters, &mut fast, wide, &term);
+                add_rows::<E, 1, Q, S, P>(width, place, values, parameters, &mut fast, wide, &term);
                 width
             };
         }
@@ -141,18 +142,17 @@ pub(crate) fn sum_columns<const Q: usize, const S: usize, const P: usize>(
 
 /// Adds the terms of `R` rows of `width` values, from `place` on, to the sums, which lie `stride` apart.
 #[inline(always)]
-fn add_rows<const R: usize, const Q: usize, const S: usize, const P: usize>(
+fn add_rows<E: Element, const R: usize, const Q: usize, const S: usize, const P: usize>(
     width: usize,
     place: usize,
-    values: [&[f32]; S],
+    values: [&[E]; S],
     parameters: [&[f32]; P],
     sums: &mut [f32],
     stride: usize,
     term: &impl Fn([f32; S], [f32; P]) -> [f32; Q],
 ) {
     // Slices of one visible length, so that the loop needs no checks.
-    let rows: [[&[f32]; S]; R] =
-        std::array::from_fn(|row| values.map(|values| &values[place + row * width..][..width]));
+    let rows: [[&[E]; S]; R] = std::array::from_fn(|row| values.map(|values| &values[place + row * width..][..width]));
     let parameters = parameters.map(|parameter| &parameter[..width]);
     let mut rest = sums;
     let sums: [&mut [f32]; Q] = std::array::from_fn(|_| {
@@ -164,7 +164,7 @@ fn add_rows<const R: usize, const Q: usize, const S: usize, const P: usize>(
         let parameters = parameters.map(|parameter| parameter[column]);
         let mut total = [0.0; Q];
         for row in &rows {
-            let terms = term(row.map(|values| values[column]), parameters);
+            let terms = term(row.map(|values| values[column].value()), parameters);
             for quantity in 0..Q {
                 total[quantity] += terms[quantity];
             }

@@ -13,11 +13,11 @@ use crate::activation::{Activation, Function, for_activation};
 use crate::lanes::{multiply_add, per_isa};
 use crate::parallel::for_each_chunk;
 use crate::scratch::{DoubleScratch, Scratch};
-use crate::{Isa, NormShape, assert_len, assert_sizes};
+use crate::{Element, Isa, NormShape, assert_len, assert_sizes};
 use columns::{Blocks, add_up, sum_columns};
 
 /// `sums[channel] = Σ values[.., channel]` over `rows` rows, in a fixed order: the gradient of a bias.
-pub fn channel_sums(rows: usize, channels: usize, values: &[f32], sums: &mut [f32]) {
+pub fn channel_sums<E: Element>(rows: usize, channels: usize, values: &[E], sums: &mut [f32]) {
     assert_sizes("the values", values.len(), [rows, channels]);
     assert_len("the sums", sums.len(), channels);
     if channels == 0 {
@@ -29,10 +29,10 @@ pub fn channel_sums(rows: usize, channels: usize, values: &[f32], sums: &mut [f3
     sums.iter_mut().zip(&*totals).for_each(|(sum, &total)| *sum = total as f32);
 }
 
-per_isa!(fn plain_sums = plain_sums_body(channels: usize, wide: usize, values: &[f32], sums: &mut [f64]));
+per_isa!(fn plain_sums<E> = plain_sums_body(channels: usize, wide: usize, values: &[E], sums: &mut [f64]));
 
 #[inline(always)]
-fn plain_sums_body<const M: bool>(channels: usize, wide: usize, values: &[f32], sums: &mut [f64]) {
+fn plain_sums_body<const M: bool, E: Element>(channels: usize, wide: usize, values: &[E], sums: &mut [f64]) {
     sum_columns(channels, wide, [values], [], sums, |[x], []| [x]);
 }
 
@@ -40,14 +40,14 @@ fn plain_sums_body<const M: bool>(channels: usize, wide: usize, values: &[f32], 
 /// each channel, which are returned in `mean` and `variance` (Ioffe and Szegedy, 2015). `scale`, `shift`, `mean` and `variance`
 /// are `[channels]`. Without rows both are 0.
 #[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a batch norm")]
-pub fn batch_norm_train(
+pub fn batch_norm_train<E: Element>(
     shape: &NormShape,
-    input: &[f32],
+    input: &[E],
     scale: &[f32],
     shift: &[f32],
     epsilon: f32,
     activation: Activation,
-    output: &mut [f32],
+    output: &mut [E],
     mean: &mut [f32],
     variance: &mut [f32],
 ) {
@@ -61,17 +61,17 @@ pub fn batch_norm_train(
 /// [`batch_norm_train`] where the mean and the biased variance of the input are known, as
 /// [`crate::conv2d_with_statistics`] gives them. A `residual` of the output's shape is added before the activation.
 #[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a batch norm")]
-pub fn batch_norm_apply(
+pub fn batch_norm_apply<E: Element>(
     shape: &NormShape,
-    input: &[f32],
+    input: &[E],
     mean: &[f32],
     variance: &[f32],
     scale: &[f32],
     shift: &[f32],
     epsilon: f32,
-    residual: Option<&[f32]>,
+    residual: Option<&[E]>,
     activation: Activation,
-    output: &mut [f32],
+    output: &mut [E],
 ) {
     assert_len("the input", input.len(), shape.len());
     assert_len("the output", output.len(), shape.len());
@@ -113,11 +113,13 @@ fn inverse_deviation(variance: f32, epsilon: f32) -> f64 {
 }
 
 /// Mean and biased variance of each channel.
-fn measure(isa: Isa, blocks: &Blocks, input: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+fn measure<E: Element>(isa: Isa, blocks: &Blocks, input: &[E], mean: &mut [f32], variance: &mut [f32]) {
     let channels = blocks.channels;
     let partial = blocks.gather(1, 2, |_, range, sums| {
         let values = &input[range];
-        let first = blocks.widen(&values[..channels]);
+        let mut first = Scratch::take(channels);
+        first.iter_mut().zip(values).for_each(|(first, value)| *first = value.value());
+        let first = blocks.widen(&first);
         moments(isa, channels, blocks.wide, values, &first, sums);
         let count = (values.len() / channels) as f64;
         let (sums, squares) = sums.split_at_mut(channels);
@@ -153,41 +155,47 @@ pub(crate) fn merge<'a>(blocks: impl Iterator<Item = (usize, &'a [f64])>, mean: 
     variance.iter_mut().zip(squares).for_each(|(variance, value)| *variance = at_least_0(*value / rows) as f32);
 }
 
-per_isa!(fn moments = moments_body(channels: usize, wide: usize, values: &[f32], first: &[f32], sums: &mut [f64]));
+per_isa!(fn moments<E> = moments_body(channels: usize, wide: usize, values: &[E], first: &[f32], sums: &mut [f64]));
 
 #[inline(always)]
-fn moments_body<const M: bool>(channels: usize, wide: usize, values: &[f32], first: &[f32], sums: &mut [f64]) {
+fn moments_body<const M: bool, E: Element>(
+    channels: usize,
+    wide: usize,
+    values: &[E],
+    first: &[f32],
+    sums: &mut [f64],
+) {
     sum_columns(channels, wide, [values], [first], sums, |[x], [first]| {
         let difference = x - first;
         [difference, difference * difference]
     });
 }
 
-per_isa!(fn apply = apply_body(
-    activation: Activation, input: &[f32], mean: &[f32], factor: &[f32], shift: &[f32], residual: &[f32],
-    output: &mut [f32],
+per_isa!(fn apply<E> = apply_body(
+    activation: Activation, input: &[E], mean: &[f32], factor: &[f32], shift: &[f32], residual: &[E],
+    output: &mut [E],
 ));
 
 /// An empty residual is none.
 #[inline(always)]
-fn apply_body<const M: bool>(
+fn apply_body<const M: bool, E: Element>(
     activation: Activation,
-    input: &[f32],
+    input: &[E],
     mean: &[f32],
     factor: &[f32],
     shift: &[f32],
-    residual: &[f32],
-    output: &mut [f32],
+    residual: &[E],
+    output: &mut [E],
 ) {
-    for_activation!(activation, F => apply_with::<M, F>(input, [mean, factor, shift], residual, output));
+    for_activation!(activation, F => apply_with::<M, E, F>(input, [mean, factor, shift], residual, output));
 }
 
 #[inline(always)]
-fn apply_with<const M: bool, F: Function>(
-    input: &[f32],
+fn apply_with<const M: bool, E: Element, F: Function>(
+    input: &[E],
     [mean, factor, shift]: [&[f32]; 3],
-    residual: &[f32],
-    output: &mut [f32],
+    residual: &[E],
+    output: &mut [E],
 ) {
     let wide = mean.len();
     if !residual.is_empty() {
@@ -197,7 +205,8 @@ fn apply_with<const M: bool, F: Function>(
             let values = input.iter().zip(residual);
             for ((output, (&x, &residual)), ((&mean, &factor), &shift)) in output.iter_mut().zip(values).zip(parameters)
             {
-                *output = F::value::<M>(multiply_add::<M>(x - mean, factor, shift) + residual);
+                let normal = multiply_add::<M>(x.value() - mean, factor, shift);
+                *output = E::nearest(F::value::<M>(normal + residual.value()));
             }
         }
         return;
@@ -205,7 +214,7 @@ fn apply_with<const M: bool, F: Function>(
     for (output, input) in output.chunks_mut(wide).zip(input.chunks(wide)) {
         let parameters = mean.iter().zip(factor).zip(shift);
         for ((output, &x), ((&mean, &factor), &shift)) in output.iter_mut().zip(input).zip(parameters) {
-            *output = F::value::<M>(multiply_add::<M>(x - mean, factor, shift));
+            *output = E::nearest(F::value::<M>(multiply_add::<M>(x.value() - mean, factor, shift)));
         }
     }
 }
@@ -272,16 +281,16 @@ fn apply_in_place_with<const M: bool, F: Function>(multiplier: &[f32], offset: &
 /// Turns `input` into its gradient, given the output's, which has the same shape: nobody needs a norm's input after that.
 /// Overwrites `scale_gradient` and `shift_gradient` (`[channels]`).
 #[expect(clippy::too_many_arguments, reason = "what goes in and what comes out of a batch norm's gradient")]
-pub fn batch_norm_gradient(
+pub fn batch_norm_gradient<E: Element>(
     shape: &NormShape,
-    input: &mut [f32],
+    input: &mut [E],
     mean: &[f32],
     variance: &[f32],
     scale: &[f32],
     shift: &[f32],
     epsilon: f32,
     activation: Activation,
-    gradient: &[f32],
+    gradient: &[E],
     scale_gradient: &mut [f32],
     shift_gradient: &mut [f32],
 ) {
@@ -324,25 +333,25 @@ pub fn batch_norm_gradient(
     });
 }
 
-per_isa!(fn gradient_sums = gradient_sums_body(
-    activation: Activation, channels: usize, values: [&[f32]; 2], parameters: [&[f32]; 3], sums: &mut [f64],
+per_isa!(fn gradient_sums<E> = gradient_sums_body(
+    activation: Activation, channels: usize, values: [&[E]; 2], parameters: [&[f32]; 3], sums: &mut [f64],
 ));
 
 #[inline(always)]
-fn gradient_sums_body<const M: bool>(
+fn gradient_sums_body<const M: bool, E: Element>(
     activation: Activation,
     channels: usize,
-    values: [&[f32]; 2],
+    values: [&[E]; 2],
     parameters: [&[f32]; 3],
     sums: &mut [f64],
 ) {
-    for_activation!(activation, F => gradient_sums_with::<M, F>(channels, values, parameters, sums));
+    for_activation!(activation, F => gradient_sums_with::<M, E, F>(channels, values, parameters, sums));
 }
 
 #[inline(always)]
-fn gradient_sums_with<const M: bool, F: Function>(
+fn gradient_sums_with<const M: bool, E: Element, F: Function>(
     channels: usize,
-    values: [&[f32]; 2],
+    values: [&[E]; 2],
     parameters: [&[f32]; 3],
     sums: &mut [f64],
 ) {
@@ -354,34 +363,34 @@ fn gradient_sums_with<const M: bool, F: Function>(
     });
 }
 
-per_isa!(fn input_gradients = input_gradients_body(
-    activation: Activation, gradient: &[f32], parameters: [&[f32]; 5], input: &mut [f32],
+per_isa!(fn input_gradients<E> = input_gradients_body(
+    activation: Activation, gradient: &[E], parameters: [&[f32]; 5], input: &mut [E],
 ));
 
 #[inline(always)]
-fn input_gradients_body<const M: bool>(
+fn input_gradients_body<const M: bool, E: Element>(
     activation: Activation,
-    gradient: &[f32],
+    gradient: &[E],
     parameters: [&[f32]; 5],
-    input: &mut [f32],
+    input: &mut [E],
 ) {
-    for_activation!(activation, F => input_gradients_with::<M, F>(gradient, parameters, input));
+    for_activation!(activation, F => input_gradients_with::<M, E, F>(gradient, parameters, input));
 }
 
 #[inline(always)]
-fn input_gradients_with<const M: bool, F: Function>(
-    gradient: &[f32],
+fn input_gradients_with<const M: bool, E: Element, F: Function>(
+    gradient: &[E],
     [mean, factor, shift, constant, slope]: [&[f32]; 5],
-    input: &mut [f32],
+    input: &mut [E],
 ) {
     let wide = mean.len();
     for (gradient, input) in gradient.chunks(wide).zip(input.chunks_mut(wide)) {
         let parameters = mean.iter().zip(factor).zip(shift).zip(constant.iter().zip(slope));
         let values = gradient.iter().zip(input);
         for ((&gradient, x), (((&mean, &factor), &shift), (&constant, &slope))) in values.zip(parameters) {
-            let centred = *x - mean;
-            let gradient = F::gradient::<M>(multiply_add::<M>(centred, factor, shift), gradient);
-            *x = multiply_add::<M>(factor, gradient, multiply_add::<M>(slope, centred, constant));
+            let centred = x.value() - mean;
+            let gradient = F::gradient::<M>(multiply_add::<M>(centred, factor, shift), gradient.value());
+            *x = E::nearest(multiply_add::<M>(factor, gradient, multiply_add::<M>(slope, centred, constant)));
         }
     }
 }

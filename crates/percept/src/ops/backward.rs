@@ -1,11 +1,13 @@
 //! The backward pass: reverse-mode differentiation, node by node from the logits to the first trained parameter.
 
-use percept_kernels::{self as kernels, Activation, ConvShape, NormShape};
+use percept_kernels::{self as kernels, Activation, ConvShape, Element, NormShape};
 
 use super::{
     Network, Update, Updates,
     forward::pixels,
+    numbers,
     plan::{Plan, activation, epsilon},
+    with_element,
 };
 use crate::model::{Graph, graph::Op};
 
@@ -70,9 +72,15 @@ impl Network {
                 let to_apply = Plan::is_trained(&self.graph, index)
                     .then(|| self.filter_gradient(index, &shape, &gradient, pass))
                     .flatten();
+                let is_narrow = self.is_narrow(index);
                 if wanted {
-                    let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
-                    kernels::conv2d_input_gradient(&shape, &gradient, &self.parameters.0[weights], &mut result);
+                    let mut result = self.pool.take(self.words(input, batch));
+                    let weights = &self.parameters.0[weights];
+                    with_element!(is_narrow, G => with_element!(self.is_narrow(input), I => {
+                        let gradient = G::of_words(&gradient, shape.output_len());
+                        let result = I::of_words_mut(&mut result, shape.input_len());
+                        kernels::conv2d_input_gradient(&shape, gradient, weights, result);
+                    }));
                     self.pass_on(input, result, pass);
                 }
                 // Last, since the input's gradient wants the weights as they were.
@@ -83,9 +91,12 @@ impl Network {
                     self.pool.give(of_weights);
                 }
                 if bias {
-                    let rows = gradient.len() / shape.out_channels;
+                    let (length, channels) = (shape.output_len(), shape.out_channels);
                     self.parameter_gradient(index, 1, accumulate, |into| {
-                        kernels::channel_sums(rows, shape.out_channels, &gradient, into);
+                        with_element!(is_narrow, G => {
+                            let gradient = G::of_words(&gradient, length);
+                            kernels::channel_sums(length / channels, channels, gradient, into);
+                        });
                     });
                 }
                 self.pool.give(gradient);
@@ -101,7 +112,10 @@ impl Network {
                 let Some(activation) = activation(&op) else { return };
                 match self.plan.absorbed(&self.graph, index) {
                     Some(add) if self.graph.nodes[add].op == Op::Add => {
-                        kernels::relu_gradient(self.values[index].as_deref().unwrap_or_default(), &mut gradient);
+                        let (output, length) = (&self.values[index], self.length(index, batch));
+                        with_element!(self.is_narrow(index), E => {
+                            kernels::relu_gradient(numbers(output, length), E::of_words_mut(&mut gradient, length));
+                        });
                         self.pass_to_both(add, gradient, pass);
                     }
                     Some(norm) => {
@@ -109,8 +123,11 @@ impl Network {
                         self.pool.give(gradient);
                     }
                     None => {
-                        let source = self.values[self.plan.origin[input]].as_deref().unwrap_or_default();
-                        kernels::activate_gradient(activation, source, &mut gradient);
+                        let (source, length) = (&self.values[self.plan.origin[input]], self.length(index, batch));
+                        with_element!(self.is_narrow(index), E => {
+                            let gradient = E::of_words_mut(&mut gradient, length);
+                            kernels::activate_gradient(activation, numbers(source, length), gradient);
+                        });
                         self.pass_on(input, gradient, pass);
                     }
                 }
@@ -118,21 +135,28 @@ impl Network {
             Op::Add => self.pass_to_both(index, gradient, pass),
             Op::MaxPool { .. } => {
                 let shape = self.pool_shape(index, batch);
-                let mut result = self.pool.take(batch * self.graph.nodes[input].shape.len());
-                kernels::max_pool_gradient(&shape, &gradient, &self.saved[index].argmax, &mut result);
+                let (mut result, argmax) = (self.pool.take(self.words(input, batch)), &self.saved[index].argmax);
+                with_element!(self.is_narrow(index), E => {
+                    let gradient = E::of_words(&gradient, shape.output_len());
+                    let result = E::of_words_mut(&mut result, shape.input_len());
+                    kernels::max_pool_gradient(&shape, gradient, argmax, result);
+                });
                 self.pool.give(gradient);
                 self.pass_on(input, result, pass);
             }
             Op::GlobalAveragePool | Op::GlobalMaxPool => {
                 let shape = self.graph.nodes[input].shape;
                 let (pixels, channels) = (shape.pixels(), shape.channels());
-                let mut result = self.pool.take(batch * shape.len());
-                if op == Op::GlobalAveragePool {
-                    kernels::global_average_pool_gradient(batch, pixels, channels, &gradient, &mut result);
-                } else {
-                    let argmax = &self.saved[index].argmax_global;
-                    kernels::global_max_pool_gradient(batch, pixels, channels, &gradient, argmax, &mut result);
-                }
+                let (mut result, length) = (self.pool.take(self.words(input, batch)), batch * shape.len());
+                let argmax = &self.saved[index].argmax_global;
+                with_element!(self.is_narrow(input), E => {
+                    let result = E::of_words_mut(&mut result, length);
+                    if op == Op::GlobalAveragePool {
+                        kernels::global_average_pool_gradient(batch, pixels, channels, &gradient, result);
+                    } else {
+                        kernels::global_max_pool_gradient(batch, pixels, channels, &gradient, argmax, result);
+                    }
+                });
                 self.pool.give(gradient);
                 self.pass_on(input, result, pass);
             }
@@ -156,16 +180,23 @@ impl Network {
         let input = self.graph.nodes[index].inputs[0];
         let weights = self.graph.nodes[index].parameters[0];
         let source = self.take_value(input, pass.batch);
+        let [reads_bf16, gives_bf16] = [input, index].map(|node| self.is_narrow(node));
+        let compute = |into: &mut [f32]| {
+            with_element!(reads_bf16, I => with_element!(gives_bf16, G => {
+                let (source, gradient) = (
+                    I::of_words(&source, shape.input_len()), G::of_words(gradient, shape.output_len()),
+                );
+                kernels::conv2d_weight_gradient(shape, source, gradient, into);
+            }));
+        };
         let moves = pass.update(&self.graph, weights).is_some();
         let to_apply = moves.then(|| {
             let mut of_weights = self.pool.take(self.parameters.0[weights].len());
-            kernels::conv2d_weight_gradient(shape, &source, gradient, &mut of_weights);
+            compute(&mut of_weights);
             of_weights
         });
         if !moves {
-            self.parameter_gradient(index, 0, pass.accumulate, |into| {
-                kernels::conv2d_weight_gradient(shape, &source, gradient, into);
-            });
+            self.parameter_gradient(index, 0, pass.accumulate, compute);
         }
         self.put_back(input, source);
         to_apply
@@ -211,7 +242,7 @@ impl Network {
         if kept.is_some() || !self.plan.renews(&self.graph, index) {
             return kept.unwrap_or_default();
         }
-        let mut value = self.pool.take(batch * self.graph.nodes[index].shape.len());
+        let mut value = self.pool.take(self.words(index, batch));
         match (activation(&self.graph.nodes[index].op), self.plan.absorbed(&self.graph, index)) {
             (Some(activation), Some(norm)) => self.apply_norm(norm, activation, batch, &mut value),
             _ => self.renew(index, batch, &mut value),
@@ -259,19 +290,20 @@ impl Network {
             }
         };
         let [mut scale_gradient, mut shift_gradient] = [0, 1].map(|_| self.pool.take(shape.channels));
-        kernels::batch_norm_gradient(
+        let [mean, variance] = &self.saved[norm].statistics;
+        with_element!(self.is_narrow(norm), E => kernels::batch_norm_gradient(
             &shape,
-            &mut values,
-            &self.saved[norm].statistics[0],
-            &self.saved[norm].statistics[1],
+            E::of_words_mut(&mut values, shape.len()),
+            mean,
+            variance,
             &self.parameters.0[scale],
             &self.parameters.0[shift],
             epsilon(&node.op),
             activation,
-            gradient,
+            E::of_words(gradient, shape.len()),
             &mut scale_gradient,
             &mut shift_gradient,
-        );
+        ));
         self.parameter_gradient(norm, 0, pass.accumulate, |into| into.copy_from_slice(&scale_gradient));
         self.parameter_gradient(norm, 1, pass.accumulate, |into| into.copy_from_slice(&shift_gradient));
         self.pool.give(scale_gradient);
@@ -388,7 +420,10 @@ impl Network {
         }
         match &mut pass.gradients[node] {
             Some(sum) => {
-                kernels::add(sum, &gradient);
+                let length = self.length(node, pass.batch);
+                with_element!(self.is_narrow(node), E => {
+                    kernels::add(E::of_words_mut(sum, length), E::of_words(&gradient, length));
+                });
                 self.pool.give(gradient);
             }
             none => *none = Some(gradient),

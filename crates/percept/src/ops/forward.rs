@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use percept_kernels::{
-    self as kernels, Activation, ConvShape, LinearInput, LinearShape, NormShape, Padding, PoolShape,
+    self as kernels, Activation, ConvShape, Element, LinearInput, LinearShape, NormShape, Padding, PoolShape,
 };
 
 use super::{
-    NORM_MOMENTUM, Network, checked,
+    NORM_MOMENTUM, Network, checked, numbers,
     plan::{Block, Chain, activation, epsilon},
+    with_element,
 };
 use crate::model::{
     fold::affine,
@@ -43,7 +44,7 @@ impl Network {
             if self.plan.is_idle(index) || self.graph.nodes[index].op == Op::Input {
                 continue;
             }
-            let length = batch * self.graph.nodes[index].shape.len();
+            let length = self.words(index, batch);
             let mut output = match self.plan.keeps[index] {
                 true => self.pool.take_for_long(length),
                 false => self.pool.take(length),
@@ -66,7 +67,7 @@ impl Network {
         }
     }
 
-    /// Computes one node, and what it absorbed, into `output`.
+    /// Computes one node, and what it absorbed, into `output`: the words of its value.
     pub(super) fn run(&mut self, index: usize, images: &[u8], batch: usize, training: bool, output: &mut [f32]) {
         if let Some(block) = &self.plan.blocks[index] {
             return self.run_block(block, batch, output);
@@ -87,15 +88,25 @@ impl Network {
             }
             Op::Conv2d { bias, .. } => {
                 let shape = self.conv_shape(index, batch);
-                let bias = bias.then(|| parameter(1));
-                let (input, weights) = (source(0), parameter(0));
-                let Some(norm) = self.plan.measures[index] else {
-                    return kernels::conv2d(&shape, input, weights, bias, output);
-                };
-                let [mean, variance] = &mut self.saved[norm].statistics;
-                mean.resize(shape.out_channels, 0.0);
-                variance.resize(shape.out_channels, 0.0);
-                kernels::conv2d_with_statistics(&shape, input, weights, bias, output, mean, variance);
+                let (weights, bias) = (parameter(0), bias.then(|| parameter(1)));
+                let input = &self.values[reads[0]];
+                let [reads_bf16, gives_bf16] = [reads[0], index].map(|node| self.is_narrow(node));
+                let statistics = self.plan.measures[index].map(|norm| {
+                    let [mean, variance] = &mut self.saved[norm].statistics;
+                    mean.resize(shape.out_channels, 0.0);
+                    variance.resize(shape.out_channels, 0.0);
+                    [mean, variance]
+                });
+                with_element!(reads_bf16, I => with_element!(gives_bf16, O => {
+                    let input = numbers::<I>(input, shape.input_len());
+                    let output = O::of_words_mut(output, shape.output_len());
+                    match statistics {
+                        None => kernels::conv2d(&shape, input, weights, bias, output),
+                        Some([mean, variance]) => {
+                            kernels::conv2d_with_statistics(&shape, input, weights, bias, output, mean, variance);
+                        }
+                    }
+                }));
             }
             Op::BatchNorm { .. } => self.normalize(index, Activation::Identity, batch, training, output),
             Op::LayerNorm { epsilon } => {
@@ -118,10 +129,18 @@ impl Network {
                             return self.normalize(norm, activation, batch, training, output);
                         }
                         output.copy_from_slice(source(0));
-                        kernels::add_relu(output, source(1));
+                        let (other, length) = (&self.values[reads[1]], self.length(index, batch));
+                        with_element!(self.is_narrow(index), E => {
+                            kernels::add_relu(E::of_words_mut(output, length), numbers(other, length));
+                        });
                     }
                     Some(norm) => self.normalize(norm, activation, batch, training, output),
-                    None => kernels::activate(activation, source(0), output),
+                    None => {
+                        let (input, length) = (&self.values[reads[0]], self.length(index, batch));
+                        with_element!(self.is_narrow(index), E => {
+                            kernels::activate(activation, numbers(input, length), E::of_words_mut(output, length));
+                        });
+                    }
                 }
             }
             Op::Add => {
@@ -129,23 +148,39 @@ impl Network {
                     return self.normalize(norm, Activation::Identity, batch, training, output);
                 }
                 output.copy_from_slice(source(0));
-                kernels::add(output, source(1));
+                let (other, length) = (&self.values[reads[1]], self.length(index, batch));
+                with_element!(self.is_narrow(index), E => {
+                    kernels::add(E::of_words_mut(output, length), numbers(other, length));
+                });
             }
             Op::MaxPool { .. } => {
                 let shape = self.pool_shape(index, batch);
+                let (input, is_narrow) = (&self.values[reads[0]], self.is_narrow(index));
                 let argmax = &mut self.saved[index].argmax;
-                argmax.resize(output.len(), 0);
-                kernels::max_pool(&shape, source(0), output, argmax);
+                argmax.resize(shape.output_len(), 0);
+                with_element!(is_narrow, E => {
+                    let output = E::of_words_mut(output, shape.output_len());
+                    kernels::max_pool(&shape, numbers(input, shape.input_len()), output, argmax);
+                });
             }
             Op::GlobalAveragePool => {
                 let shape = self.graph.nodes[node.inputs[0]].shape;
-                kernels::global_average_pool(batch, shape.pixels(), shape.channels(), source(0), output);
+                let (pixels, channels, input) = (shape.pixels(), shape.channels(), &self.values[reads[0]]);
+                with_element!(self.is_narrow(reads[0]), E => {
+                    let input = numbers::<E>(input, batch * shape.len());
+                    kernels::global_average_pool(batch, pixels, channels, input, output);
+                });
             }
             Op::GlobalMaxPool => {
                 let shape = self.graph.nodes[node.inputs[0]].shape;
+                let (pixels, channels, input) = (shape.pixels(), shape.channels(), &self.values[reads[0]]);
+                let is_narrow = self.is_narrow(reads[0]);
                 let argmax = &mut self.saved[index].argmax_global;
                 argmax.resize(output.len(), 0);
-                kernels::global_max_pool(batch, shape.pixels(), shape.channels(), source(0), output, argmax);
+                with_element!(is_narrow, E => {
+                    let input = numbers::<E>(input, batch * shape.len());
+                    kernels::global_max_pool(batch, pixels, channels, input, output, argmax);
+                });
             }
             // Memory counts pixel by pixel either way; the weights' layout knows.
             Op::Flatten => output.copy_from_slice(source(0)),
@@ -198,10 +233,10 @@ impl Network {
         let node = &self.graph.nodes[norm];
         let shape = self.norm_shape(norm, batch);
         let &[scale, shift, mean, variance] = node.parameters.as_slice() else { return };
-        let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
         if !training {
+            let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
             let [multiplier, offset] = affine(&self.parameters, node);
-            let Some(residual) = self.residual(norm) else {
+            let Some(residual) = self.residual(norm).and_then(Option::as_deref) else {
                 return kernels::batch_norm_infer(&shape, input, &multiplier, &offset, activation, output);
             };
             kernels::batch_norm_infer(&shape, input, &multiplier, &offset, Activation::Identity, output);
@@ -215,13 +250,17 @@ impl Network {
         if self.plan.measures[node.inputs[0]] == Some(norm) {
             self.apply_norm(norm, activation, batch, output);
         } else {
+            let (input, is_narrow) = (&self.values[self.plan.origin[node.inputs[0]]], self.is_narrow(norm));
             let [batch_mean, batch_variance] = &mut self.saved[norm].statistics;
             batch_mean.resize(shape.channels, 0.0);
             batch_variance.resize(shape.channels, 0.0);
             let (scale, shift) = (&self.parameters.0[scale], &self.parameters.0[shift]);
             let (mean, variance) = (&mut *batch_mean, &mut *batch_variance);
             let epsilon = epsilon(&node.op);
-            kernels::batch_norm_train(&shape, input, scale, shift, epsilon, activation, output, mean, variance);
+            with_element!(is_narrow, E => {
+                let (input, output) = (numbers::<E>(input, shape.len()), E::of_words_mut(output, shape.len()));
+                kernels::batch_norm_train(&shape, input, scale, shift, epsilon, activation, output, mean, variance);
+            });
         }
         if batch == 0 {
             return; // which tells nothing
@@ -239,21 +278,25 @@ impl Network {
     }
 
     /// What is added to a norm's result.
-    fn residual(&self, norm: usize) -> Option<&[f32]> {
-        let residual = self.plan.origin[self.plan.residuals[norm]?];
-        Some(self.values[residual].as_deref().unwrap_or_default())
+    fn residual(&self, norm: usize) -> Option<&Option<Vec<f32>>> {
+        Some(&self.values[self.plan.origin[self.plan.residuals[norm]?]])
     }
 
     /// Batch norm by the statistics of the batch, which are known, its residual and its activation.
     pub(super) fn apply_norm(&self, norm: usize, activation: Activation, batch: usize, output: &mut [f32]) {
         let node = &self.graph.nodes[norm];
         let shape = self.norm_shape(norm, batch);
-        let input = self.values[self.plan.origin[node.inputs[0]]].as_deref().unwrap_or_default();
+        let input = &self.values[self.plan.origin[node.inputs[0]]];
         let [mean, variance] = &self.saved[norm].statistics;
         let [scale, shift] = [0, 1].map(|position| &self.parameters.0[node.parameters[position]]);
         let epsilon = epsilon(&node.op);
-        let residual = self.residual(norm);
-        kernels::batch_norm_apply(&shape, input, mean, variance, scale, shift, epsilon, residual, activation, output);
+        with_element!(self.is_narrow(norm), E => {
+            let (input, output) = (numbers::<E>(input, shape.len()), E::of_words_mut(output, shape.len()));
+            let residual = self.residual(norm).map(|residual| numbers(residual, shape.len()));
+            kernels::batch_norm_apply(
+                &shape, input, mean, variance, scale, shift, epsilon, residual, activation, output,
+            );
+        });
     }
 
     /// What normalises the images, from the means and deviations of now.

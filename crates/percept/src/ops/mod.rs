@@ -19,7 +19,7 @@ use percept_kernels as kernels;
 use crate::model::{Graph, Parameters, graph::ParameterSpec};
 pub use attribution::{Attribution, Explainer};
 use backward::Backward;
-use kernels::PreparedConv;
+use kernels::{Bf16, Element, PreparedConv};
 pub use kernels::{Precision, Targets, Update};
 use plan::Plan;
 use pool::Pool;
@@ -38,7 +38,11 @@ pub struct Network {
     pub gradients: Vec<Vec<f32>>,
     /// What the operands of products are rounded to while it learns; it predicts in f32.
     pub precision: Precision,
-    /// What each node gave, while someone still needs it.
+    /// Whether feature maps and their gradients are kept in bf16 while it learns, where not the precision decides.
+    storage: Option<bool>,
+    /// Whether they are now.
+    stores_bf16: bool,
+    /// What each node gave, while someone still needs it: f32, or where [`Network::is_narrow`] says so the words of bf16.
     values: Vec<Option<Vec<f32>>>,
     saved: Vec<Saved>,
     /// Multipliers and offsets that normalise the images: by channel or by pixel as the model has them, and by every place
@@ -108,6 +112,8 @@ impl Network {
         Self {
             gradients: Vec::new(),
             precision: Precision::F32,
+            storage: None,
+            stores_bf16: false,
             values: graph.nodes.iter().map(|_| None).collect(),
             saved: graph.nodes.iter().map(|_| Saved::default()).collect(),
             factors: Default::default(),
@@ -174,6 +180,7 @@ impl Network {
     ) -> StepOutcome {
         let batch = self.count(images);
         let classes = self.graph.classes();
+        self.stores_bf16 = self.storage.unwrap_or(self.precision.stores_maps());
         self.forward(images, batch, true);
         let logits = self.take_logits();
         let mut gradient = self.pool.take(batch * classes);
@@ -225,9 +232,44 @@ impl Network {
         images.len() / size
     }
 
+    /// Whether a node's value and its gradient are kept in bf16.
+    fn is_narrow(&self, index: usize) -> bool {
+        self.stores_bf16 && self.plan.narrow[index]
+    }
+
+    /// Numbers of a node's value.
+    fn length(&self, index: usize, batch: usize) -> usize {
+        batch * self.graph.nodes[index].shape.len()
+    }
+
+    /// The length of the buffer that has room for them.
+    fn words(&self, index: usize, batch: usize) -> usize {
+        let length = self.length(index, batch);
+        if self.is_narrow(index) { Bf16::words(length) } else { length }
+    }
+
     fn take_logits(&mut self) -> Vec<f32> {
         self.values.last_mut().and_then(Option::take).unwrap_or_default()
     }
+}
+
+/// Compiles `work` for both kinds of numbers that a feature map is kept in, and runs that for bf16 where `narrow`.
+macro_rules! with_element {
+    ($narrow:expr, $element:ident => $work:expr) => {
+        if $narrow {
+            type $element = percept_kernels::Bf16;
+            $work
+        } else {
+            type $element = f32;
+            $work
+        }
+    };
+}
+use with_element;
+
+/// The numbers of a value, none where it is not there.
+fn numbers<E: Element>(value: &Option<Vec<f32>>, length: usize) -> &[E] {
+    value.as_ref().map_or(&[], |words| E::of_words(words, length))
 }
 
 /// A shape that the graph has checked already.

@@ -2,7 +2,7 @@
 
 use percept_kernels::Activation;
 
-use crate::model::graph::{Graph, Op};
+use crate::model::graph::{Graph, Op, Shape};
 
 /// Numbers of one image's value from which on those of several images do not stay near the processor.
 const LARGE_VALUES: usize = 128 << 10;
@@ -33,6 +33,8 @@ pub(super) struct Plan {
     /// costs little to compute again from what stays anyway does not, unless it is read on other ways than through
     /// `Network::take_value`.
     pub keeps: Vec<bool>,
+    /// Whether this node's value is a feature map that all who write and read it can keep in bf16.
+    pub narrow: Vec<bool>,
     /// Training only: the norm whose statistics this convolution gathers on the way.
     pub measures: Vec<Option<usize>>,
     /// Training only: what is added to this norm's result while it is computed, before the activation. The addition that
@@ -75,6 +77,7 @@ impl Plan {
         plan.add_to_norms(graph, &consumers);
         plan.skip_passes(graph);
         plan.find_kept(graph);
+        plan.find_narrow(graph, &consumers);
         plan.count_readers();
         plan
     }
@@ -198,6 +201,7 @@ impl Plan {
             origin: (0..count).collect(),
             reads_bytes: vec![false; count],
             keeps: vec![false; count],
+            narrow: vec![false; count],
         }
     }
 
@@ -288,6 +292,38 @@ impl Plan {
             if fuses && is_free && consumers[input].len() == 1 {
                 self.absorbed_by[input] = Some(index);
                 self.reads[index].clone_from(&graph.nodes[input].inputs);
+            }
+        }
+    }
+
+    /// Finds the feature maps that can be kept in bf16. Convolutions read one kind of number and write another; norms,
+    /// activations, sums and pools have the same on both sides; all else knows f32 alone.
+    fn find_narrow(&mut self, graph: &Graph, consumers: &[Vec<usize>]) {
+        let converts = |node: usize| matches!(graph.nodes[node].op, Op::Conv2d { groups: 1, .. });
+        let keeps_kind = |node: usize| match &graph.nodes[node].op {
+            Op::BatchNorm { .. } | Op::Add | Op::MaxPool { .. } => true,
+            op => op.is_activation(),
+        };
+        let reads = |node: usize| {
+            converts(node)
+                || keeps_kind(node)
+                || matches!(graph.nodes[node].op, Op::GlobalAveragePool | Op::GlobalMaxPool)
+        };
+        let last = graph.nodes.len() - 1;
+        for (index, narrow) in self.narrow.iter_mut().enumerate() {
+            let is_map = matches!(graph.nodes[index].shape, Shape::Map { .. });
+            let is_written = converts(index) || keeps_kind(index);
+            *narrow = index != last && is_map && is_written && consumers[index].iter().all(|&node| reads(node));
+        }
+        // What has one kind on both sides passes f32 on, both ways, until nothing changes.
+        let mut changed = true;
+        while std::mem::take(&mut changed) {
+            for index in (0..=last).filter(|&index| keeps_kind(index)) {
+                let around = || graph.nodes[index].inputs.iter().copied().chain([index]);
+                if around().any(|node| self.narrow[node]) && around().any(|node| !self.narrow[node]) {
+                    around().for_each(|node| self.narrow[node] = false);
+                    changed = true;
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Every family's gradients against finite differences, and what a network promises whatever its family.
 
 mod empty;
+mod narrow;
 mod threads;
 
 use super::*;

@@ -7,17 +7,18 @@ use super::super::epilogue::{Epilogue, Region};
 use super::super::patches::Patches;
 use super::super::statistics::gather;
 use super::positions::{Places, Positions};
-use crate::Isa;
 use crate::arch::{MATRIX_SIDE, MATRIX_STEPS, Matrix, MatrixTile, POSITIONS};
 use crate::gemm::{Right, pair_steps, wanted_tasks};
+use crate::lanes::per_isa;
 use crate::parallel::{self, SharedMut};
-use crate::scratch::{Halves, Scratch};
+use crate::scratch::{Buffer, Halves, Scratch};
+use crate::{Element, Isa};
 
 /// `patches` times weights, and an epilogue.
-pub(crate) struct Convolution<'a, R> {
+pub(crate) struct Convolution<'a, E, R> {
     pub(crate) matrix: &'static Matrix,
     pub(crate) batch: usize,
-    pub(crate) patches: Patches<'a>,
+    pub(crate) patches: Patches<'a, E>,
     pub(crate) weights: &'a R,
     /// Only of outputs that are all of the pixels.
     pub(crate) epilogue: Epilogue<'a>,
@@ -41,9 +42,9 @@ struct Cut {
     channels: usize,
 }
 
-impl<R: Right> Convolution<'_, R> {
+impl<E: Element, R: Right> Convolution<'_, E, R> {
     /// Overwrites the outputs, and `statistics`, the mean and variance of their channels, where they are wanted.
-    pub(crate) fn run(&self, output: &mut [f32], statistics: Option<[&mut [f32]; 2]>) {
+    pub(crate) fn run<O: Element>(&self, output: &mut [O], statistics: Option<[&mut [f32]; 2]>) {
         let cut = self.cut();
         let Some(statistics) = statistics else { return self.compute_all(&cut, output) };
         let (all, width) = (self.rows(), self.patches.out[1]);
@@ -75,7 +76,7 @@ impl<R: Right> Convolution<'_, R> {
         self.patches.channels.next_multiple_of(MATRIX_STEPS)
     }
 
-    fn compute_all(&self, cut: &Cut, output: &mut [f32]) {
+    fn compute_all<O: Element>(&self, cut: &Cut, output: &mut [O]) {
         let (all, channels) = (self.rows(), self.channels());
         if all == 0 || self.patches.out[1] == 0 {
             return;
@@ -117,13 +118,13 @@ impl<R: Right> Convolution<'_, R> {
     ///
     /// # Safety
     /// Nobody else uses those outputs meanwhile.
-    unsafe fn compute(
+    unsafe fn compute<O: Element>(
         &self,
         block: usize,
         rows: Range<usize>,
         channels: Range<usize>,
         weights: &[f32],
-        output: SharedMut<'_, f32>,
+        output: SharedMut<'_, O>,
     ) {
         let positions = Positions::of(&self.patches, self.batch);
         let places = Places::of(&self.patches, &positions);
@@ -133,13 +134,13 @@ impl<R: Right> Convolution<'_, R> {
         let count = first_of(rows.end - 1) + width - first;
         let (steps, stride) = (self.steps(), self.stride());
         let length = (count.next_multiple_of(POSITIONS) + places.reach()).next_multiple_of(POSITIONS);
-        let zeros = Scratch::zeros(self.patches.channels);
+        let zeros = Buffer::zeros(self.patches.channels);
         let mut copy = Halves::take(places.phases().count() * length * stride);
         for (phase, copy) in places.phases().zip(copy.chunks_exact_mut((length * stride).max(1))) {
             for (group, into) in copy.chunks_exact_mut(POSITIONS * stride).enumerate() {
                 let sources = positions.sources(phase, first + group * POSITIONS, &zeros);
                 // SAFETY: every source has the values of a pixel, or is `zeros`; `into` has a stride for each.
-                unsafe { (self.matrix.rows)(&sources, self.patches.channels, stride, into.as_mut_ptr()) };
+                unsafe { (E::layouts(self.matrix).rows)(&sources, self.patches.channels, stride, into.as_mut_ptr()) };
             }
         }
         let run = |(phase, position)| (places.number(phase) * length + position) * stride;
@@ -179,14 +180,14 @@ impl<R: Right> Convolution<'_, R> {
     ///
     /// # Safety
     /// Nobody else uses these channels of `rows` of the outputs meanwhile.
-    unsafe fn deliver(
+    unsafe fn deliver<O: Element>(
         &self,
         sums: &[f32],
-        positions: &Positions<'_>,
+        positions: &Positions<'_, E>,
         first: usize,
         rows: &Range<usize>,
         channels: Range<usize>,
-        output: SharedMut<'_, f32>,
+        output: SharedMut<'_, O>,
     ) {
         let Outputs { image: [image_height, image_width], first: [top, left], step, channels: [_, all] } = self.outputs;
         let [height, width] = self.patches.out;
@@ -195,7 +196,7 @@ impl<R: Right> Convolution<'_, R> {
             let start = first * all + channels.start;
             // SAFETY: the caller's promise.
             let into = unsafe { output.range(start..start + (count - 1) * all + channels.len()) };
-            return copy_rows(sums, channels.len(), into, all);
+            return copy_rows(self.epilogue.isa, sums, channels.len(), into, all);
         }
         let (mut row, mut x) = (first / positions.pitch[1], first % positions.pitch[1]);
         let mut number = 0;
@@ -211,7 +212,7 @@ impl<R: Right> Convolution<'_, R> {
                 let end = start + (count - 1) * step * all + channels.len();
                 // SAFETY: the caller's promise; a row's pixels go one after the other.
                 let into = unsafe { output.range(start..end) };
-                copy_rows(&sums[number * MATRIX_SIDE..], channels.len(), into, step * all);
+                copy_rows(self.epilogue.isa, &sums[number * MATRIX_SIDE..], channels.len(), into, step * all);
             }
             number += positions.pitch[1] - x;
             (row, x) = (row + 1, 0);
@@ -241,13 +242,21 @@ impl<R: Right> Convolution<'_, R> {
     }
 }
 
-/// Copies the first `width` sums of each row of a tile to rows that are `stride` values apart.
-fn copy_rows(sums: &[f32], width: usize, into: &mut [f32], stride: usize) {
+per_isa!(
+    /// Copies the first `width` sums of each row of a tile to rows that are `stride` values apart.
+    fn copy_rows<O> = copy_rows_body(sums: &[f32], width: usize, into: &mut [O], stride: usize)
+);
+
+#[inline(always)]
+fn copy_rows_body<const M: bool, O: Element>(sums: &[f32], width: usize, into: &mut [O], stride: usize) {
+    let copy = |sums: &[f32], into: &mut [O]| {
+        into.iter_mut().zip(sums).for_each(|(into, &sum)| *into = O::nearest(sum));
+    };
     for (sums, into) in sums.chunks_exact(MATRIX_SIDE).zip(into.chunks_mut(stride)) {
         match into.first_chunk_mut::<MATRIX_SIDE>() {
             // A copy of a known size.
-            Some(into) if width == MATRIX_SIDE => into.copy_from_slice(&sums[..MATRIX_SIDE]),
-            _ => into[..width].copy_from_slice(&sums[..width]),
+            Some(into) if width == MATRIX_SIDE => copy(&sums[..MATRIX_SIDE], into),
+            _ => copy(&sums[..width], &mut into[..width]),
         }
     }
 }

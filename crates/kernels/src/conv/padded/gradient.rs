@@ -5,18 +5,18 @@ use std::ops::Range;
 
 use super::super::patches::Patches;
 use super::positions::{Places, Positions};
-use crate::ConvShape;
 use crate::arch::{MATRIX_SIDE, MATRIX_STEPS, Matrix, MatrixTile, POSITIONS};
 use crate::gemm::wanted_tasks;
 use crate::parallel::{self, SharedMut};
-use crate::scratch::{Halves, Scratch};
+use crate::scratch::{Buffer, Halves, Scratch};
+use crate::{ConvShape, Element};
 
 /// The gradient of the weights of a convolution.
-pub(crate) struct WeightGradient<'a> {
+pub(crate) struct WeightGradient<'a, E, G> {
     pub(crate) matrix: &'static Matrix,
     pub(crate) shape: &'a ConvShape,
-    pub(crate) patches: Patches<'a>,
-    pub(crate) output_gradient: &'a [f32],
+    pub(crate) patches: Patches<'a, E>,
+    pub(crate) output_gradient: &'a [G],
 }
 
 /// Positions that are laid out at a time: with their channels they stay in the second-level cache.
@@ -42,12 +42,13 @@ struct Cut {
     channels: usize,
 }
 
-impl WeightGradient<'_> {
+impl<E: Element, G: Element> WeightGradient<'_, E, G> {
     pub(crate) fn run(&self, weight_gradient: &mut [f32]) {
         let inputs = Positions::of(&self.patches, self.shape.batch);
         let size = [self.shape.out_height(), self.shape.out_width()];
         let (images, pixel) = (self.output_gradient, self.shape.out_channels);
-        let gradients = Positions { images, size, pixel, lead: [0; 2], stride: 1, ..inputs };
+        let Positions { batch, channel, pitch, .. } = inputs;
+        let gradients = Positions { images, batch, size, pixel, channel, lead: [0; 2], stride: 1, pitch };
         let places = Places::of(&self.patches, &inputs);
         let all = inputs.count();
         let (ins, tiles) = (self.shape.in_channels, self.tiles_of_input());
@@ -67,7 +68,7 @@ impl WeightGradient<'_> {
             let length = channels.len().div_ceil(MATRIX_SIDE) * tiles * TILE;
             // SAFETY: every task has channels or a group of its own.
             let sums = unsafe { shared.range(first..first + length) };
-            self.compute([&inputs, &gradients], &places, range, channels, sums);
+            self.compute((&inputs, &gradients), &places, range, channels, sums);
         });
         self.deliver(&sums, of_group, weight_gradient);
     }
@@ -80,14 +81,14 @@ impl WeightGradient<'_> {
     /// One task: the sums of some input channels over a group of positions.
     fn compute(
         &self,
-        [inputs, gradients]: [&Positions<'_>; 2],
+        (inputs, gradients): (&Positions<'_, E>, &Positions<'_, G>),
         places: &Places,
         range: Range<usize>,
         channels: Range<usize>,
         sums: &mut [f32],
     ) {
         let (ins, outs) = (channels.len(), self.shape.out_channels);
-        let zeros = Scratch::zeros(ins.max(outs));
+        let (zeros, no_gradients) = (Buffer::zeros(ins), Buffer::zeros(outs));
         let most = LAID_OUT.min(range.len().next_multiple_of(POSITIONS));
         // An odd number of cache lines, so that the rows of a tile do not share their places in the cache.
         let row = ((most + places.reach()).div_ceil(POSITIONS) | 1) * POSITIONS;
@@ -105,16 +106,18 @@ impl WeightGradient<'_> {
                 for position in (0..reached).step_by(POSITIONS) {
                     let sources = seen.sources(number, first + position, &zeros);
                     // SAFETY: every source has the channels of this task, or is `zeros`; every channel has a row.
-                    unsafe { (self.matrix.turned)(&sources, ins, row, phase_values[position..].as_mut_ptr()) };
+                    unsafe {
+                        (E::layouts(self.matrix).turned)(&sources, ins, row, phase_values[position..].as_mut_ptr())
+                    };
                 }
             }
             for position in (0..length).step_by(POSITIONS) {
-                let mut sources = gradients.sources([0; 2], first + position, &zeros);
+                let mut sources = gradients.sources([0; 2], first + position, &no_gradients);
                 // Those of the next group count there.
-                sources[POSITIONS.min(end - first - position)..].fill(zeros.as_ptr());
+                sources[POSITIONS.min(end - first - position)..].fill(no_gradients.as_ptr());
                 let into = pairs[position / 2 * MATRIX_SIDE..].as_mut_ptr();
                 // SAFETY: every source has the channels of a pixel, or is `zeros`; every panel has all positions.
-                unsafe { (self.matrix.pairs)(&sources, outs, panel, into.cast()) };
+                unsafe { (G::layouts(self.matrix).pairs)(&sources, outs, panel, into.cast()) };
             }
             let compute = |multiply: &dyn Fn(&MatrixTile<'_>)| {
                 for start in (0..length).step_by(TOGETHER) {

@@ -1,13 +1,14 @@
 //! Where pixels lie among positions.
 
 use super::super::patches::Patches;
+use crate::Element;
 use crate::arch::{POSITIONS, Sources};
 
 /// The positions of some images' pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Positions<'a> {
+pub(super) struct Positions<'a, E> {
     /// `[batch, height, width, pixel]`
-    pub(super) images: &'a [f32],
+    pub(super) images: &'a [E],
     pub(super) batch: usize,
     /// Pixels along each axis.
     pub(super) size: [usize; 2],
@@ -29,9 +30,9 @@ pub(super) struct Places {
     row: usize,
 }
 
-impl<'a> Positions<'a> {
+impl<'a, E: Element> Positions<'a, E> {
     /// Those of the images under a kernel.
-    pub(super) fn of(patches: &Patches<'a>, batch: usize) -> Self {
+    pub(super) fn of(patches: &Patches<'a, E>, batch: usize) -> Self {
         let size = [patches.height, patches.width];
         let lead = patches.origin.map(|origin| -origin);
         let pitch = [0, 1].map(|axis| {
@@ -51,7 +52,7 @@ impl<'a> Positions<'a> {
     }
 
     /// Where the values begin of some positions of a phase; those that have no pixel are `zeros`.
-    pub(super) fn sources(&self, phase: [usize; 2], first: usize, zeros: &[f32]) -> Sources {
+    pub(super) fn sources(&self, phase: [usize; 2], first: usize, zeros: &[E]) -> Sources<E> {
         if self.has_no_border() {
             let values = self.images.get(first * self.pixel..).unwrap_or_default();
             let mut pixels = values.chunks_exact(self.pixel);
@@ -84,7 +85,7 @@ impl<'a> Positions<'a> {
     }
 
     /// The pixels of a row of positions, if there are any.
-    fn row(&self, row: usize, phase: usize) -> Option<&'a [f32]> {
+    fn row(&self, row: usize, phase: usize) -> Option<&'a [E]> {
         let (image, row) = (row / self.pitch[0], row % self.pitch[0]);
         let y = usize::try_from((row * self.stride + phase) as isize - self.lead[0]).ok()?;
         let length = self.size[1] * self.pixel;
@@ -93,7 +94,7 @@ impl<'a> Positions<'a> {
 }
 
 impl Places {
-    pub(super) fn of(patches: &Patches<'_>, positions: &Positions<'_>) -> Self {
+    pub(super) fn of<E>(patches: &Patches<'_, E>, positions: &Positions<'_, E>) -> Self {
         Self { kernel: patches.kernel, dilation: patches.dilation, stride: patches.stride, row: positions.pitch[1] }
     }
 
