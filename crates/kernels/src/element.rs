@@ -7,7 +7,7 @@ use crate::Isa;
 use crate::arch::{Layouts, Matrix};
 use crate::gemm::rounded;
 use crate::lanes::per_isa;
-use crate::parallel::{CHUNK, for_each_chunk};
+use crate::parallel::{CHUNK, SharedMut, for_each_chunk};
 use crate::scratch::{Plain, Scratch};
 
 /// A number as memory holds it: f32, or [`Bf16`]. Whatever is computed with it is f32.
@@ -90,6 +90,10 @@ impl Number for f32 {
     fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
         Some(values)
     }
+
+    fn as_f32_shared(values: SharedMut<'_, Self>) -> Option<SharedMut<'_, f32>> {
+        Some(values)
+    }
 }
 
 impl Number for Bf16 {
@@ -104,6 +108,10 @@ impl Number for Bf16 {
     fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
+
+    fn as_f32_shared(_: SharedMut<'_, Self>) -> Option<SharedMut<'_, f32>> {
+        None
+    }
 }
 
 /// What the kernels need of a number; there are no others.
@@ -116,6 +124,9 @@ pub(crate) trait Number: Plain {
 
     /// [`Number::as_f32`], to write.
     fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+
+    /// [`Number::as_f32`], to write in places of tasks' own.
+    fn as_f32_shared(values: SharedMut<'_, Self>) -> Option<SharedMut<'_, f32>>;
 }
 
 /// Numbers as f32: where they are not, a copy.

@@ -39,10 +39,9 @@ impl Precision {
         self == Self::F32 || matches!(Isa::current(), Isa::Avx512Bf16 | Isa::Amx)
     }
 
-    /// Whether feature maps are best kept in it while a network learns: where those who read and write them, convolutions
-    /// above all, do so without a copy in f32.
+    /// Whether feature maps are best kept in it while a network learns: where [`Isa::current`] multiplies it.
     pub fn stores_maps(self) -> bool {
-        self == Self::Bf16 && Isa::current() == Isa::Amx
+        self == Self::Bf16 && self.is_native()
     }
 
     /// What this thread's products are made with: f32 but within [`Precision::run`].

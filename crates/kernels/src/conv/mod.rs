@@ -31,7 +31,7 @@ pub use prepared::PreparedConv;
 
 use std::ops::Range;
 
-use crate::arch::MicroKernel;
+use crate::arch::{MicroKernel, Transforms};
 use crate::element::{filled_by, widened};
 use crate::gemm::{Destination, Finish, Left, Product, Reduction, Right, Rows, rows_in_task};
 use crate::parallel::SharedMut;
@@ -76,8 +76,8 @@ pub fn conv2d_fused(
 /// [`conv2d`], and the mean and the biased variance of each channel of its output (`[out_channels]`), gathered while the
 /// output is in the cache: what [`crate::batch_norm_apply`] wants. Without output pixels both are 0.
 ///
-/// Input and output may be kept in bf16. Only [`Algorithm::Padded`] reads and writes that without a copy in f32, and
-/// [`Algorithm::Shallow`] writes it so; statistics are those of what is written, or of what was rounded to it.
+/// Input and output may be kept in bf16. Direct algorithms copy them, but for the output of [`Algorithm::Shallow`];
+/// statistics are those of what is written, or of what was rounded to it.
 pub fn conv2d_with_statistics<I: Element, O: Element>(
     shape: &ConvShape,
     input: &[I],
@@ -109,25 +109,29 @@ fn forward<I: Element, O: Element>(
     if let Some(bias) = epilogue.bias {
         assert_len("the bias", bias.len(), shape.out_channels);
     }
+    let kernel = MicroKernel::for_products(epilogue.isa);
+    let (batch, patches) = (shape.batch, patches(shape, input));
+    let right = Rows { values: weights, stride: shape.out_channels, copy: false };
+    if let Some(transforms) = algorithm.transforms(kernel) {
+        let convolution = by_transforms(transforms, batch, patches, &right, shape.out_channels, epilogue);
+        return convolution.run(output, statistics);
+    }
     match algorithm {
         Algorithm::Padded => {
-            let right = Rows { values: weights, stride: shape.out_channels, copy: false };
-            let (batch, patches, outputs) = (shape.batch, patches(shape, input), all_outputs(shape));
-            let matrix = MicroKernel::for_products(epilogue.isa).matrix;
+            let (matrix, outputs) = (kernel.matrix, all_outputs(shape));
             let convolution = padded::Convolution { matrix, batch, patches, weights: &right, epilogue, outputs };
             convolution.run(output, statistics);
         }
         Algorithm::Shallow => few_channels(shape, &widened(input), weights, epilogue, output, statistics),
         _ => filled_by(output, |output| {
-            forward_in_f32(shape, algorithm, &widened(input), weights, epilogue, output, statistics);
+            forward_in_f32(shape, &widened(input), weights, epilogue, output, statistics);
         }),
     }
 }
 
-/// Where the algorithm is one that knows f32 only.
+/// By a direct algorithm, which knows f32 only.
 fn forward_in_f32(
     shape: &ConvShape,
-    algorithm: Algorithm,
     input: &[f32],
     weights: &[f32],
     epilogue: Epilogue<'_>,
@@ -146,22 +150,20 @@ fn forward_in_f32(
     if shape.groups > 1 {
         return groups::forward(shape, kernel, input, weights, epilogue, output, statistics);
     }
-    if let Some(transforms) = algorithm.transforms(kernel) {
-        let kernel = MicroKernel::for_transformed(epilogue.isa, shape.in_channels);
-        let (batch, out_channels) = (shape.batch, shape.out_channels);
-        let convolution = Convolution {
-            kernel,
-            transforms,
-            batch,
-            patches,
-            weights: &right,
-            transformed: None,
-            epilogue,
-            out_channels,
-        };
-        return convolution.run(output, statistics);
-    }
     direct(shape, kernel, input, &right, epilogue, output, statistics);
+}
+
+/// By Winograd's algorithm.
+fn by_transforms<'a, E: Element, R: Right>(
+    transforms: &'static Transforms,
+    batch: usize,
+    patches: Patches<'a, E>,
+    weights: &'a R,
+    out_channels: usize,
+    epilogue: Epilogue<'a>,
+) -> Convolution<'a, E, R> {
+    let kernel = MicroKernel::for_transformed(epilogue.isa, patches.channels);
+    Convolution { kernel, transforms, batch, patches, weights, transformed: None, epilogue, out_channels }
 }
 
 /// Rows of few channels times weights.
@@ -237,25 +239,36 @@ pub fn conv2d_input_gradient<G: Element, I: Element>(
     assert_len("the weights", weights.len(), shape.weights_len());
     assert_len("the input's gradient", input_gradient.len(), shape.input_len());
     let algorithm = Algorithm::of(shape, Pass::InputGradient);
-    if algorithm != Algorithm::Padded {
+    let (epilogue, batch) = (Epilogue::nothing(), shape.batch);
+    let kernel = MicroKernel::for_products(epilogue.isa);
+    let transforms = algorithm.transforms(kernel);
+    if transforms.is_none() && algorithm != Algorithm::Padded {
         return filled_by(input_gradient, |input_gradient| {
-            input_gradient_in_f32(shape, algorithm, &widened(output_gradient), weights, input_gradient);
+            input_gradient_in_f32(shape, kernel, &widened(output_gradient), weights, input_gradient);
         });
     }
     for [row_phase, column_phase] in phases(shape) {
         let patches = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let outputs = inputs_of_phase(shape, &row_phase, &column_phase);
         let weights = &turned::Weights { shape, weights, row_phase, column_phase };
-        let (batch, epilogue) = (shape.batch, Epilogue::nothing());
-        let matrix = MicroKernel::for_products(epilogue.isa).matrix;
-        padded::Convolution { matrix, batch, patches, weights, epilogue, outputs }.run(input_gradient, None);
+        match transforms {
+            // The only phase: the stride is 1.
+            Some(transforms) => {
+                by_transforms(transforms, batch, patches, weights, shape.in_channels, epilogue)
+                    .run(input_gradient, None);
+            }
+            None => {
+                let matrix = kernel.matrix;
+                padded::Convolution { matrix, batch, patches, weights, epilogue, outputs }.run(input_gradient, None);
+            }
+        }
     }
 }
 
-/// Where the algorithm is one that knows f32 only.
+/// By a direct algorithm, which knows f32 only.
 fn input_gradient_in_f32(
     shape: &ConvShape,
-    algorithm: Algorithm,
+    kernel: &MicroKernel,
     output_gradient: &[f32],
     weights: &[f32],
     input_gradient: &mut [f32],
@@ -265,7 +278,6 @@ fn input_gradient_in_f32(
         let (plain, turned) = (Layout::RowMajor, Layout::Transposed);
         return gemm(shape.out_pixels(), ins, outs, output_gradient, plain, weights, turned, false, input_gradient);
     }
-    let kernel = MicroKernel::for_products(Isa::current());
     if depthwise::takes(shape, kernel) {
         return depthwise_input_gradient(shape, kernel, output_gradient, weights, input_gradient);
     }
@@ -275,15 +287,6 @@ fn input_gradient_in_f32(
     for [row_phase, column_phase] in phases(shape) {
         let left = output_patches(shape, output_gradient, &row_phase, &column_phase);
         let right = turned::Weights { shape, weights, row_phase, column_phase };
-        if let Some(transforms) = algorithm.transforms(kernel) {
-            let kernel = MicroKernel::for_transformed(Isa::current(), outs);
-            let epilogue = Epilogue::nothing();
-            let (batch, patches) = (shape.batch, left); // the only phase: the stride is 1
-            let (transformed, weights, out_channels) = (None, &right, ins);
-            let convolution =
-                Convolution { kernel, transforms, batch, patches, weights, transformed, epilogue, out_channels };
-            return convolution.run(input_gradient, None);
-        }
         let [height, width] = left.out;
         let sizes = [shape.batch * height * width, ins, row_phase.taps * column_phase.taps * outs];
         let place = |pixel: usize| turned::place(shape, &row_phase, &column_phase, pixel);
@@ -325,32 +328,32 @@ pub fn conv2d_weight_gradient<I: Element, G: Element>(
     assert_len("the output's gradient", output_gradient.len(), shape.output_len());
     assert_len("the weights' gradient", weight_gradient.len(), shape.weights_len());
     let algorithm = Algorithm::of(shape, Pass::WeightGradient);
+    let kernel = MicroKernel::for_products(Isa::current());
     if algorithm == Algorithm::Padded {
-        let (matrix, patches) = (MicroKernel::for_products(Isa::current()).matrix, patches(shape, input));
+        let (matrix, patches) = (kernel.matrix, patches(shape, input));
         return padded::WeightGradient { matrix, shape, patches, output_gradient }.run(weight_gradient);
     }
-    weight_gradient_in_f32(shape, algorithm, &widened(input), &widened(output_gradient), weight_gradient);
+    if let Some(transforms) = algorithm.transforms(kernel) {
+        let kernel = MicroKernel::for_transformed(Isa::current(), 2);
+        return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
+    }
+    weight_gradient_in_f32(shape, kernel, &widened(input), &widened(output_gradient), weight_gradient);
 }
 
-/// Where the algorithm is one that knows f32 only.
+/// By a direct algorithm, which knows f32 only.
 fn weight_gradient_in_f32(
     shape: &ConvShape,
-    algorithm: Algorithm,
+    kernel: &MicroKernel,
     input: &[f32],
     output_gradient: &[f32],
     weight_gradient: &mut [f32],
 ) {
-    let kernel = MicroKernel::for_products(Isa::current());
     if depthwise::takes(shape, kernel) {
         let kernels = kernel.depthwise;
         return depthwise::WeightGradient { kernels, shape, input, output_gradient }.run(weight_gradient);
     }
     if shape.groups > 1 {
         return groups::weight_gradient(shape, kernel, input, output_gradient, weight_gradient);
-    }
-    if let Some(transforms) = algorithm.transforms(kernel) {
-        let kernel = MicroKernel::for_transformed(Isa::current(), 2);
-        return WeightGradient { kernel, transforms, shape, input, output_gradient }.run(weight_gradient);
     }
     let sizes = [shape.patch_len(), shape.out_channels, shape.out_pixels()];
     let left = Turned(patches(shape, input));

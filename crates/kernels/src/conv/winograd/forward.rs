@@ -6,18 +6,18 @@ use super::super::epilogue::Epilogue;
 use super::super::patches::Patches;
 use super::super::statistics::gather;
 use super::tiles::{Planes, Tiles, Writing};
-use crate::Isa;
 use crate::arch::{Grid, LINE, MicroKernel, Transforms, Words};
 use crate::gemm::{Block, Panels, Right, Target, multiply, pair_steps, step_blocks, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
+use crate::{Element, Isa};
 
 /// `patches` of 3 x 3 at stride 1, times weights, and an epilogue.
-pub(crate) struct Convolution<'a, R> {
+pub(crate) struct Convolution<'a, E, R> {
     pub(crate) kernel: &'static MicroKernel,
     pub(crate) transforms: &'static Transforms,
     pub(crate) batch: usize,
-    pub(crate) patches: Patches<'a>,
+    pub(crate) patches: Patches<'a, E>,
     pub(crate) weights: &'a R,
     /// The weights, transformed before.
     pub(crate) transformed: Option<&'a TransformedWeights>,
@@ -73,9 +73,9 @@ pub(crate) struct TransformedWeights {
     plane: usize,
 }
 
-impl<R: Right> Convolution<'_, R> {
+impl<E: Element, R: Right> Convolution<'_, E, R> {
     /// Overwrites `output`, and `statistics`, the mean and variance of its channels, where they are wanted.
-    pub(crate) fn run(&self, output: &mut [f32], statistics: Option<[&mut [f32]; 2]>) {
+    pub(crate) fn run<O: Element>(&self, output: &mut [O], statistics: Option<[&mut [f32]; 2]>) {
         let cut = self.cut();
         let Some(statistics) = statistics else { return self.compute_all(&cut, output) };
         let tiles = self.output_tiles();
@@ -86,7 +86,7 @@ impl<R: Right> Convolution<'_, R> {
         });
     }
 
-    fn compute_all(&self, cut: &Cut, output: &mut [f32]) {
+    fn compute_all<O: Element>(&self, cut: &Cut, output: &mut [O]) {
         let blocks = cut.blocks();
         if blocks == 0 {
             return;
@@ -117,13 +117,13 @@ impl<R: Right> Convolution<'_, R> {
     ///
     /// # Safety
     /// Nobody else uses those outputs meanwhile.
-    unsafe fn compute(
+    unsafe fn compute<O: Element>(
         &self,
         block: usize,
         range: Range<usize>,
         channels: Range<usize>,
         weights: &TransformedWeights,
-        output: SharedMut<'_, f32>,
+        output: SharedMut<'_, O>,
     ) {
         let (inputs, outputs) = (self.input_tiles(), self.output_tiles());
         let (ins, width, count) = (self.patches.channels, self.kernel.columns, self.planes());

@@ -4,19 +4,19 @@
 use std::ops::Range;
 
 use super::tiles::{Planes, Tiles, Writing};
-use crate::ConvShape;
 use crate::arch::{Grid, MicroKernel, Transforms, Words};
 use crate::gemm::{Block, Panels, Target, add_chunks, multiply, wanted_tasks};
 use crate::parallel::{self, SharedMut};
 use crate::scratch::Scratch;
+use crate::{ConvShape, Element};
 
 /// The gradient of the weights of a 3 x 3 convolution of stride 1.
-pub(crate) struct WeightGradient<'a> {
+pub(crate) struct WeightGradient<'a, E, G> {
     pub(crate) kernel: &'static MicroKernel,
     pub(crate) transforms: &'static Transforms,
     pub(crate) shape: &'a ConvShape,
-    pub(crate) input: &'a [f32],
-    pub(crate) output_gradient: &'a [f32],
+    pub(crate) input: &'a [E],
+    pub(crate) output_gradient: &'a [G],
 }
 
 /// Input and output channels of a task at most: their sums take 36 x 32 KiB.
@@ -36,7 +36,7 @@ struct Cut {
     channels: [usize; 2],
 }
 
-impl WeightGradient<'_> {
+impl<E: Element, G: Element> WeightGradient<'_, E, G> {
     pub(crate) fn run(&self, weight_gradient: &mut [f32]) {
         let shape = self.shape;
         let (outputs, size) = (self.transforms.outputs, self.transforms.inputs);

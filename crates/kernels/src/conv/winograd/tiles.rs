@@ -5,8 +5,14 @@ use std::ops::Range;
 
 use super::super::epilogue::Region;
 use crate::arch::{GRID_ROWS, Grid, LINE, TransformFn, prefetch};
+use crate::element::narrow;
+use crate::lanes::per_isa;
 use crate::parallel::SharedMut;
 use crate::scratch::Scratch;
+use crate::{Element, Isa};
+
+/// Channels of a tile that are copied at a time, where they are: they stay in the first-level cache.
+const COPIED: usize = 64;
 
 /// Squares of `size` x `size` pixels, `step` apart, over each image of a batch.
 #[derive(Clone, Copy)]
@@ -89,38 +95,56 @@ impl Planes {
 
 impl Tiles {
     /// Transforms `channels` of the tiles `range` of `images` into `planes`.
-    pub(super) fn read(
+    pub(super) fn read<E: Element>(
         &self,
-        images: &[f32],
+        images: &[E],
         range: Range<usize>,
         channels: Range<usize>,
         writing: Writing<'_>,
         planes: &mut Planes,
     ) {
         let (lanes, sharing) = (self.lanes, writing.transforms.len());
-        let (width, length) = (channels.len(), channels.len().max(lanes));
+        let length = channels.len().max(lanes);
         self.check(images.len(), &range, &channels);
         assert!(planes.reaches(range.len().div_ceil(sharing), length.div_ceil(writing.channels)));
         let zeros = Scratch::zeros(length + self.size * self.channels);
-        // Too few channels for a vector are copied to where there is room for one.
-        let mut narrow = Scratch::take(if width < lanes { self.size * self.size * lanes } else { 0 });
+        // Too few channels for a vector are copied to where there is room for one; so is what is no f32.
+        let plain = E::as_f32(images).filter(|_| channels.len() >= lanes);
+        let room = if plain.is_some() { 0 } else { length.min(COPIED) };
+        let (isa, mut copy) = (Isa::current(), Scratch::take(self.size * self.size * room));
         for (index, tile) in range.enumerate() {
             let place = self.place(tile);
-            let from = if width < lanes {
-                narrow.fill(0.0);
-                self.for_each_pixel(&place, |value, pixel| {
-                    let from = &images[pixel..][channels.clone()];
-                    narrow[value * lanes..][..width].copy_from_slice(from);
-                });
-                let rows = std::array::from_fn(|row| narrow.as_ptr().wrapping_add(row * self.size * lanes));
-                Grid { rows, step: lanes, inside: [0, self.size], outside: zeros.as_ptr() }
-            } else {
+            let transform = writing.transforms[index % sharing];
+            let into = planes.tile_mut(index / sharing);
+            if let Some(images) = plain {
                 let first = images.as_ptr().wrapping_offset(place.first).wrapping_add(channels.start);
-                self.grid(&place, first, zeros.as_ptr(), |place, values| place.wrapping_add(values))
-            };
-            // SAFETY: every place of the tile has `length` values: in the image, as was checked, in `narrow` or in
-            // `zeros`, which has room for a row of pixels. So has this row of every plane, as was asserted.
-            unsafe { writing.transforms[index % sharing](&from, &planes.tile_mut(index / sharing), length) };
+                let from = self.grid(&place, first, zeros.as_ptr(), |place, values| place.wrapping_add(values));
+                // SAFETY: every place of the tile has `length` values: in the image, as was checked, or in `zeros`, which has
+                // room for a row of pixels. So has this row of every plane, as was asserted.
+                unsafe { transform(&from, &into, length) };
+                continue;
+            }
+            for start in (0..length).step_by(COPIED) {
+                // The last ones with some before them once more: at least a vector.
+                let count = COPIED.min(length);
+                let start = start.min(length - count);
+                let width = count.min(channels.len());
+                let is_whole = place.inside.iter().all(|inside| inside.len() == self.size);
+                if !is_whole || width < count {
+                    copy.fill(0.0);
+                }
+                for row in place.inside[0].clone() {
+                    let columns = &place.inside[1];
+                    let first = self.pixel(&place, row, columns.start) + channels.start + start;
+                    let into = &mut copy[(row * self.size + columns.start) * count..];
+                    widen_pixels(isa, &images[first..], self.channels, columns.len(), width, into, count);
+                }
+                let from = self.copied(copy.as_ptr(), count, |place, values| place.wrapping_add(values));
+                let words = |place: *mut f32| place.wrapping_add(start / writing.channels);
+                let into = Grid { rows: into.rows.map(words), ..into };
+                // SAFETY: as above, of the copy.
+                unsafe { transform(&from, &into, count) };
+            }
         }
     }
 
@@ -128,39 +152,43 @@ impl Tiles {
     ///
     /// # Safety
     /// Nobody else uses those values meanwhile.
-    pub(super) unsafe fn write(
+    pub(super) unsafe fn write<E: Element>(
         &self,
         planes: &Planes,
         transform: TransformFn,
         range: Range<usize>,
         channels: Range<usize>,
-        images: SharedMut<'_, f32>,
+        images: SharedMut<'_, E>,
     ) {
         let lanes = self.lanes;
         let (width, length) = (channels.len(), channels.len().max(lanes));
         self.check(images.len(), &range, &channels);
         assert!(planes.reaches(range.len(), length));
         let mut outside = Scratch::take(length + self.size * self.channels);
-        let mut narrow = Scratch::take(if width < lanes { self.size * self.size * lanes } else { 0 });
+        // As in `read`.
+        let plain = E::as_f32_shared(images).filter(|_| width >= lanes);
+        let room = if plain.is_some() { 0 } else { length };
+        let (isa, mut copy) = (Isa::current(), Scratch::take(self.size * self.size * room));
         for (index, tile) in range.enumerate() {
             let place = self.place(tile);
-            let into = if width < lanes {
-                let narrow = narrow.as_mut_ptr();
-                let rows = std::array::from_fn(|row| narrow.wrapping_add(row * self.size * lanes));
-                Grid { rows, step: lanes, inside: [0, self.size], outside: outside.as_mut_ptr() }
-            } else {
+            if let Some(images) = plain {
                 let first = images.pointer(0).wrapping_offset(place.first).wrapping_add(channels.start);
-                self.grid(&place, first, outside.as_mut_ptr(), |place, values| place.wrapping_add(values))
-            };
-            // SAFETY: row `index` of every plane has `length` values, as was asserted. So has every place of the tile:
-            // in the images, as was checked, where they are ours by the caller's promise, or in buffers of this call.
+                let into = self.grid(&place, first, outside.as_mut_ptr(), |place, values| place.wrapping_add(values));
+                // SAFETY: row `index` of every plane has `length` values, as was asserted. So has every place of the
+                // tile: in the images, as was checked, where they are ours by the caller's promise, or in `outside`.
+                unsafe { transform(&planes.tile(index), &into, length) };
+                continue;
+            }
+            let into = self.copied(copy.as_mut_ptr(), length, |place, values| place.wrapping_add(values));
+            // SAFETY: as above; every place of the tile is in the copy.
             unsafe { transform(&planes.tile(index), &into, length) };
-            if width < lanes {
-                self.for_each_pixel(&place, |value, pixel| {
+            for row in place.inside[0].clone() {
+                for column in place.inside[1].clone() {
+                    let pixel = self.pixel(&place, row, column);
                     // SAFETY: the caller's promise.
                     let into = unsafe { images.range(pixel + channels.start..pixel + channels.end) };
-                    into.copy_from_slice(&narrow[value * lanes..][..width]);
-                });
+                    narrow(isa, &copy[(row * self.size + column) * length..][..width], into);
+                }
             }
         }
     }
@@ -192,14 +220,15 @@ impl Tiles {
         assert!(range.end <= tiles && channels.end <= self.channels, "no such tiles or channels");
     }
 
-    /// Calls `visit(value of the tile, pixel's first value)` for the pixels of a tile that are in the image.
-    fn for_each_pixel(&self, place: &Place, mut visit: impl FnMut(usize, usize)) {
-        for row in place.inside[0].clone() {
-            for column in place.inside[1].clone() {
-                let pixel = place.first + ((row * self.image[1] + column) * self.channels) as isize;
-                visit(row * self.size + column, pixel as usize);
-            }
-        }
+    /// Where the pixel begins of a row and a column of a tile, which is in the image.
+    fn pixel(&self, place: &Place, row: usize, column: usize) -> usize {
+        (place.first + ((row * self.image[1] + column) * self.channels) as isize) as usize
+    }
+
+    /// The places of a tile that lies by itself, of `length` values each.
+    fn copied<P: Copy>(&self, first: P, length: usize, add: impl Fn(P, usize) -> P) -> Grid<P> {
+        let rows = std::array::from_fn(|row| add(first, row.min(self.size - 1) * self.size * length));
+        Grid { rows, step: length, inside: [0, self.size], outside: first }
     }
 
     /// The places of a tile whose first value is, or would be, at `first`.
@@ -217,14 +246,14 @@ impl Tiles {
 
     /// Asks for the pixels that the tiles `range` do not share with tiles before them, while there is something else to
     /// do: their places follow no order that a processor guesses.
-    pub(super) fn prefetch(&self, images: *const f32, range: Range<usize>, channels: &Range<usize>) {
+    pub(super) fn prefetch<E>(&self, images: *const E, range: Range<usize>, channels: &Range<usize>) {
         for tile in range {
             let place = self.place(tile);
             for row in place.inside[0].clone() {
                 for column in place.inside[1].clone().skip(self.size - self.step) {
                     let pixel = place.first + ((row * self.image[1] + column) * self.channels) as isize;
                     for channel in channels.clone().step_by(LINE) {
-                        prefetch(images.wrapping_offset(pixel + channel as isize));
+                        prefetch(images.wrapping_offset(pixel + channel as isize).cast());
                     }
                 }
             }
@@ -245,5 +274,26 @@ impl Tiles {
             first: ((image * height) as isize + top) * (width * self.channels) as isize + left * self.channels as isize,
             inside: [inside(top, height), inside(left, width)],
         }
+    }
+}
+
+per_isa!(
+    /// Copies `width` values of some pixels, which are `step` values apart, to where they are `into_step` apart.
+    fn widen_pixels<E> = widen_pixels_body(
+        pixels: &[E], step: usize, count: usize, width: usize, into: &mut [f32], into_step: usize,
+    )
+);
+
+#[inline(always)]
+fn widen_pixels_body<const M: bool, E: Element>(
+    pixels: &[E],
+    step: usize,
+    count: usize,
+    width: usize,
+    into: &mut [f32],
+    into_step: usize,
+) {
+    for (from, into) in pixels.chunks(step).zip(into.chunks_mut(into_step)).take(count) {
+        into[..width].iter_mut().zip(&from[..width]).for_each(|(into, from)| *into = from.value());
     }
 }
