@@ -74,7 +74,11 @@ pub(super) fn choose(options: &TrainOptions, source: &Source, beside: usize) -> 
     let is_small = probe.train.is_some_and(|images| images + beside < FEW_IMAGES);
     let stage = options.stage.filter(|&stage| stage > 0).unwrap_or(if is_small { 1 } else { 2 });
     let by_folds = pretrained.is_some() && is_small && stage == 1;
-    let validation = options.validation.unwrap_or(if by_folds { 0.0 } else { defaults::VALIDATION });
+    let validation = options.validation.unwrap_or_else(|| match (pretrained.is_some(), probe.train) {
+        (true, _) if by_folds => 0.0,
+        (true, Some(images)) if stage == 2 => defaults::validation_of_fine_tuning(images),
+        _ => defaults::VALIDATION,
+    });
     Ok(Choice { model: model.name.into(), image_size, pretrained, stage, validation, notes })
 }
 
