@@ -126,11 +126,10 @@ def speed_rows(works, peers, entries):
         entry = entries.get(key_of(work))
         if entry:
             speed = Speed(work, entry)
-            name = work.name + (" bf16" if work.precision == "bf16" else "")
             cells = [speed.cell(peer) for peer in ("Percept", *peers)]
             rows.append(
                 [
-                    name,
+                    name_of(work),
                     *cells,
                     *speed.ratio(),
                     speed.share_of_peak(),
@@ -155,6 +154,10 @@ def features_table(entries, _machine):
     return table(head, rows)
 
 
+def name_of(work):
+    return work.name + (" bf16" if work.precision == "bf16" else "")
+
+
 def memory_table(entries, _machine):
     rows = []
     for work in MEMORY:
@@ -166,14 +169,14 @@ def memory_table(entries, _machine):
         best = min(peers, key=peers.get, default=None)
         cells = [number(statistics.median(sides["Percept"])) if "Percept" in sides else "not measured"]
         if best is None or "Percept" not in sides:
-            rows.append([work.name, *cells, "not measured", "", "", "", bar_cell(work.bar, None)])
+            rows.append([name_of(work), *cells, "not measured", "", "", "", bar_cell(work.bar, None)])
             continue
         files = statistics.median(turn["of_files"] for turn in entry["sides"][best]["turns"])
         each = [ours / theirs for ours, theirs in zip(sides["Percept"], sides[best])]
         share = statistics.median(sides["Percept"]) / peers[best]
         cells += [f"{number(peers[best])} {best.partition(', ')[2]}", number(files), f"**{share:.2f}**"]
         cells += [f"{min(each):.2f} to {max(each):.2f}", bar_cell(work.bar, share <= work.bar)]
-        rows.append([work.name, *cells])
+        rows.append([name_of(work), *cells])
     head = ["training", "Percept, MB", "PyTorch, MB", "of which pages of its libraries", "share", "spread", "bar"]
     return table(head, rows)
 

@@ -100,11 +100,11 @@ def peak(threads):
 
 def measure_memory(work, arguments):
     """A fresh process for each figure."""
-    threads = ["--threads", str(arguments.threads)]
-    sides = {"Percept": [PERCEPT, work.name, "memory", *threads]}
+    common = ["--threads", str(arguments.threads), "--precision", work.precision]
+    sides = {"Percept": [PERCEPT, work.name, "memory", *common]}
     for layout in ["nchw", "nhwc"] if work.has_images else ["flat"]:
         torch = [arguments.python, "bench/torch_side.py", work.name, "memory", "--variant", layout]
-        sides[f"PyTorch, {layout}"] = torch + threads
+        sides[f"PyTorch, {layout}"] = torch + common
     done, failures = {}, {}
     for number in range(arguments.rounds):
         say(f"  round {number + 1} of {arguments.rounds}")

@@ -62,7 +62,7 @@ INFERENCE = [
 FEATURES = [Work("efficientnet_lite0", "features", batch, bar=1.2, against=FASTEST) for batch in (1, 32)]
 
 # Here the bar is the most that may be used, as a share of PyTorch's.
-MEMORY = [Work(work.name, "memory", work.batch, bar=0.7) for work in TRAINING if work.precision == "f32"]
+MEMORY = [Work(work.name, "memory", work.batch, work.precision, bar=0.7) for work in TRAINING]
 
 GROWTH = [
     Growth(flag, mode, title, sizes)

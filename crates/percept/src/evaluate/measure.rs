@@ -128,19 +128,19 @@ impl Measured {
     /// The figures for a terminal.
     pub fn to_text(&self) -> String {
         let Evaluation { scores, calibration_error, .. } = &self.evaluation;
-        let [low, high] = self.evaluation.scores.interval();
+        let interval = scores
+            .interval()
+            .map_or(String::new(), |[low, high]| format!(" (95 % interval {:.2} to {:.2})", 100.0 * low, 100.0 * high));
         let exact = scores.several.map_or(String::new(), |several| {
             format!(", F1 {:.2} %, exact match {:.2} %", 100.0 * several.f1_micro, 100.0 * several.exact_match)
         });
         let top5 = scores.top5.map_or(String::new(), |top5| format!(", top-5 {:.2} %", 100.0 * top5));
         let unknown = self.figures.unknown.as_ref().map_or(String::new(), describe_unknown);
         format!(
-            "{}\n{} {:.2} % (95 % interval {:.2} to {:.2}){top5}{exact}, loss {:.4}, calibration error {:.4}, {} images\n{unknown}",
+            "{}\n{} {:.2} %{interval}{top5}{exact}, loss {:.4}, calibration error {:.4}, {} images\n{unknown}",
             self.evaluation.report(&self.classes),
             scores.headline_name(),
             100.0 * scores.headline(),
-            100.0 * low,
-            100.0 * high,
             scores.loss,
             calibration_error,
             scores.images

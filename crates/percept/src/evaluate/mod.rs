@@ -57,12 +57,14 @@ impl Scores {
         }
     }
 
-    /// 95 % interval of [`Scores::headline`]: Wilson's (1927) of an accuracy, the normal one of a mean average precision.
-    pub fn interval(&self) -> [f64; 2] {
+    /// 95 % interval of [`Scores::headline`]: Wilson's (1927) of an accuracy, the normal one of a mean average precision. Of one
+    /// without a mistake there is none: drawing images anew then says nothing of how far it may be off.
+    pub fn interval(&self) -> Option<[f64; 2]> {
         let middle = self.headline();
         match &self.several {
-            Some(several) => [(middle - Z * several.error).max(0.0), (middle + Z * several.error).min(1.0)],
-            None => wilson((middle * self.images as f64).round() as usize, self.images),
+            Some(several) if several.error == 0.0 => None,
+            Some(several) => Some([(middle - Z * several.error).max(0.0), (middle + Z * several.error).min(1.0)]),
+            None => Some(wilson((middle * self.images as f64).round() as usize, self.images)),
         }
     }
 }
@@ -274,6 +276,17 @@ weighted avg       0.72      0.67      0.66         6
     fn not_a_number_counts_as_wrong() {
         let found = Evaluation::new(&[f32::NAN, 0.0, 0.0, 1.0], &[0, 1], 2, 1.0);
         assert_eq!(found.scores.top1, Some(0.5));
+    }
+
+    #[test]
+    fn a_mean_average_precision_without_a_mistake_has_no_interval() {
+        let classes = 2;
+        let truth = Truth::Several(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        let of = |logits: &[f32]| Evaluation::of(logits, &truth, classes, 1.0, &[]).scores;
+        let perfect = of(&[4.0, -4.0, -4.0, 4.0, 4.0, 4.0, -4.0, -4.0]);
+        assert_eq!((perfect.headline(), perfect.interval()), (1.0, None));
+        let [low, high] = of(&[4.0, -4.0, 5.0, 4.0, 4.0, -5.0, -4.0, -4.0]).interval().expect("an interval");
+        assert!(low < high, "{low} {high}");
     }
 
     #[test]

@@ -391,7 +391,7 @@ fn accuracies(outcome: &TrainOutcome, taken: usize, measured: Option<&Evaluation
     let mut add = |split, purpose, value, images, interval| {
         accuracies.push(Accuracy { split, purpose, value, interval, images });
     };
-    let interval = measured.map(|measured| measured.scores.interval());
+    let interval = measured.and_then(|measured| measured.scores.interval());
     if let Some(trained) = &outcome.train {
         add("training", "learned from", trained.headline(), taken, None);
     }

@@ -37,20 +37,20 @@ pub fn content(models: &[ModelView], model: &ModelView, known: &Known, words: &'
             } } }
         }
         section aria-labelledby="accuracy" {
-            h2 id="accuracy" { (words.accuracy) }
+            @let is_precision = accuracy.as_ref().is_some_and(|accuracy| accuracy.scores.several.is_some());
+            h2 id="accuracy" { (if is_precision { words.mean_precision_head } else { words.accuracy }) }
             @if let Some(Accuracy { test, scores }) = &accuracy {
-                @let (share, [low, high]) = (scores.headline(), scores.interval());
-                // What was drawn again and again without a mistake says nothing of how far it may be off.
-                @let says_nothing = scores.several.is_some() && scores.noise() == 0.0;
+                @let share = scores.headline();
+                @let [low, high] = scores.interval().unwrap_or_default();
                 @let sentence = match (&scores.several, test) {
                     (Some(_), _) => words.mean_precision,
                     (None, true) => words.accuracy_test,
                     (None, false) => words.accuracy_validation,
                 };
                 p.headline { (percent(share)) }
-                @if !says_nothing { div.interval aria-hidden="true" { (interval_drawing(share, low, high)) } }
+                @if scores.interval().is_some() { div.interval aria-hidden="true" { (interval_drawing(share, low, high)) } }
                 p { (fill(sentence, &[("images", &thousands(scores.images as u64)), ("split", &split), ("low", &percent(low)), ("high", &percent(high))]))
-                    @if scores.several.is_some() && !says_nothing {
+                    @if scores.several.is_some() && scores.interval().is_some() {
                         (fill(words.mean_precision_interval, &[("low", &percent(low)), ("high", &percent(high))]))
                     }
                 }

@@ -84,6 +84,7 @@ pub struct Words {
     pub accuracy_test: &'static str,
     /// `{images}`, `{low}`, `{high}`.
     pub accuracy_validation: &'static str,
+    pub mean_precision_head: &'static str,
     pub mean_precision: &'static str,
     /// `{low}`, `{high}`.
     pub mean_precision_interval: &'static str,
@@ -282,6 +283,7 @@ static ENGLISH: Words = Words {
     accuracy: "Accuracy",
     accuracy_test: "Right answers on {images} test pictures, which chose nothing and were measured once. For pictures of this kind in general, the 95 % interval is {low} to {high}.",
     accuracy_validation: "Right answers on {images} validation pictures; the 95 % interval is {low} to {high}. They also chose which weights were kept, so the figure flatters a little. There were no test pictures.",
+    mean_precision_head: "Mean average precision",
     mean_precision: "Mean average precision on {images} {split} pictures, each of which may show several classes: how well a class's probability tells the pictures that show it from the others, averaged over all classes.",
     mean_precision_interval: " For pictures of this kind in general, the 95 % interval is {low} to {high}.",
     no_accuracy: "The model file holds no figures: it was not measured on test or validation pictures.",
@@ -434,6 +436,7 @@ static CHINESE: Words = Words {
     accuracy: "正确率",
     accuracy_test: "在 {images} 张测试图片上测得；这些图片没有参与任何选择，只测量一次。对同类图片而言，95 % 置信区间为 {low} 至 {high}。",
     accuracy_validation: "在 {images} 张验证图片上测得，95 % 置信区间为 {low} 至 {high}。这些图片也用于选择权重，因此数字略偏高。没有测试图片。",
+    mean_precision_head: "平均精度均值（mAP）",
     mean_precision: "在 {images} 张{split}图片上的平均精度均值（mAP）；每张图片可以属于多个类别。它表示各类别的概率能在多大程度上区分含有与不含该类别的图片，并对所有类别取平均。",
     mean_precision_interval: "对同类图片而言，95 % 置信区间为 {low} 至 {high}。",
     no_accuracy: "模型文件中没有评测数字：它没有在测试或验证图片上测量过。",
