@@ -20,7 +20,7 @@ use crate::{
         augment::Moment,
         batches::{Batch, Images, Sampler},
     },
-    evaluate::{Evaluation, evaluate_split},
+    evaluate::{Evaluation, Truth, logits_of},
     model::Parameters,
     ops::{LossConfig, Network, StepOutcome, Targets},
 };
@@ -396,7 +396,12 @@ impl<'a> Session<'a> {
     /// Measures the parameters that would be kept now.
     fn evaluate(&mut self, images: &[u32]) -> Evaluation {
         self.swap_average();
-        let evaluation = evaluate_split(&self.network, self.dataset, images);
+        let logits = logits_of(&mut self.network.predictor(), self.dataset, images);
+        let (truth, classes) = (Truth::of(self.dataset, images), self.dataset.classes.len());
+        let evaluation = match self.config.stage {
+            2 => Evaluation::at_best_temperature(&logits, &truth, classes),
+            _ => Evaluation::of(&logits, &truth, classes, 1.0, &[]),
+        };
         self.swap_average();
         evaluation
     }

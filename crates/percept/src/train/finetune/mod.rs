@@ -43,9 +43,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Figures at a temperature of 1.
+    /// Figures at the temperature that fits best.
     pub fn evaluate(&self, classes: usize) -> Evaluation {
-        Evaluation::of(&self.logits, &self.truth, classes, 1.0, &[])
+        Evaluation::at_best_temperature(&self.logits, &self.truth, classes)
     }
 }
 
