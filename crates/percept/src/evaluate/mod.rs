@@ -286,9 +286,9 @@ weighted avg       0.72      0.67      0.66         6
 
     #[test]
     fn a_mean_average_precision_without_a_mistake_has_no_interval() {
-        let classes = 2;
-        let truth = Truth::Several(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
-        let of = |logits: &[f32]| Evaluation::of(logits, &truth, classes, 1.0, &[]).scores;
+        // Four images, of which there are 50 each: every draw of as many then shows every class.
+        let truth = Truth::Several([1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0].repeat(50));
+        let of = |logits: &[f32]| Evaluation::of(&logits.repeat(50), &truth, 2, 1.0, &[]).scores;
         let perfect = of(&[4.0, -4.0, -4.0, 4.0, 4.0, 4.0, -4.0, -4.0]);
         assert_eq!((perfect.headline(), perfect.interval()), (1.0, None));
         let [low, high] = of(&[4.0, -4.0, 5.0, 4.0, 4.0, -5.0, -4.0, -4.0]).interval().expect("an interval");
