@@ -45,7 +45,8 @@ async fn a_model_of_several_labels_has_figures_by_class_and_an_interval() {
     fs::write(folder.path().join("labels.csv"), table).unwrap();
     let run = train_on(&folder.path().join("labels.csv"), folder.path(), &[]);
     let page = get(&serve("several", &run), "/models/several/page").await.text();
-    assert!(page.contains("95 % interval is") && page.contains(">Mean average precision</h2>"), "{page}");
+    assert!(page.contains("95 % interval is") && page.contains("may show several classes"), "{page}");
+    assert!(page.contains(">Mean average precision</h2>"), "{page}");
     assert!(page.contains("<th scope=\"row\">warm</th>") && page.contains("Found: of the pictures"), "{page}");
     assert!(!page.contains("id=\"confusion\"") && !page.contains("cannot be shown"), "{page}");
 }
